@@ -65,6 +65,12 @@ int signals_start(struct loop *loop, void (*stop)(unsigned count), struct err *e
     __attribute__((warn_unused_result));
 void signals_stop(void);
 
+/* watchdog.c: the service manager, if it asks (WATCHDOG_USEC), hears that @loops turn. After they
+ * run; stopped before they are joined. */
+int watchdog_start(struct loop *const *loops, unsigned count, struct err *err)
+    __attribute__((warn_unused_result));
+void watchdog_stop(void);
+
 /* demo.c: the embedded default of --demo. ready(@naa) when it is there ("" when the volume is
  * not): the NAA digits of the volume tank/demo. Objects that are there are left alone, and once
  * it was set up, what the administrator removed stays removed. */

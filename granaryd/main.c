@@ -445,7 +445,8 @@ static int start_threads(struct err *err)
 		if (result == 0)
 			daemon_.io_loops_running++;
 	}
-	return result;
+	return result < 0 ? result
+			  : watchdog_start(daemon_.io_loops, daemon_.options.io_loops, err);
 }
 
 /* A backup that an administrator has had restored, before anything of it is open. */
@@ -484,6 +485,7 @@ static void tear_down(void)
 	/* The kernel's last words on what was closed; a quiet round ends it. */
 	for (unsigned i = 0; i < 100 && loop_poll(daemon_.control, QUIET_NS); i++)
 		;
+	watchdog_stop();
 	for (unsigned i = 0; i < daemon_.io_loops_running; i++)
 		loop_join(daemon_.io_loops[i]);
 	webadmin_destroy(daemon_.admin);

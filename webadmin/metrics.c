@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/heap.h"
+#include "replication/replication.h"
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
@@ -512,6 +513,55 @@ static void print_channels(struct page *page)
 	}
 }
 
+/* What a group does not know is left out: a standby that has not heard how far it is behind. */
+static void print_groups(struct page *page)
+{
+	static const struct {
+		const char *name, *key, *help;
+	} rows[] = {
+	    {"granary_replica_lag_seconds", "lag_seconds",
+	     "How much older the standby's image is."},
+	    {"granary_replica_lag_bytes", "lag_bytes",
+	     "What the standby's image lacks, at most; on a standby as its primary said last."},
+	    {"granary_replica_sealed_epoch", "sealed_epoch",
+	     "Newest epoch of the standby's image."},
+	    {"granary_replica_link_bytes_per_second", "bytes_per_second", "Sent, of late."},
+	};
+	json_t *groups = replication_group_list(page->request->admin->replication), *group;
+	char labels[256];
+	size_t at;
+
+	head(page, "granary_replica_role", "gauge", "1 for the role that the group has here.");
+	json_array_foreach(groups, at, group)
+	{
+		snprintf(labels, sizeof labels, "{group=\"%s\",role=\"%s\"}",
+			 json_string_value(json_object_get(group, "name")),
+			 json_string_value(json_object_get(group, "role")));
+		sample(page, "granary_replica_role", labels, 1);
+	}
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		head(page, rows[i].name, "gauge", rows[i].help);
+		json_array_foreach(groups, at, group)
+		{
+			const json_t *value = json_object_get(group, rows[i].key);
+
+			if (json_is_number(value))
+				fprintf(page->out, "%s{group=\"%s\"} %.15g\n", rows[i].name,
+					json_string_value(json_object_get(group, "name")),
+					json_number_value(value));
+		}
+	}
+	head(page, "granary_replica_alarms", "gauge", "Alarms of the group that stand now.");
+	json_array_foreach(groups, at, group)
+	{
+		snprintf(labels, sizeof labels, "{group=\"%s\"}",
+			 json_string_value(json_object_get(group, "name")));
+		sample(page, "granary_replica_alarms", labels,
+		       json_array_size(json_object_get(group, "alarms")));
+	}
+	json_decref(groups);
+}
+
 static void sessions_listed(void *context, const struct iscsi_session_info *sessions,
 			    unsigned count)
 {
@@ -534,6 +584,7 @@ static void sessions_listed(void *context, const struct iscsi_session_info *sess
 	print_client_latencies(&page);
 	print_nfs(&page);
 	print_sessions(&page, sessions, count);
+	print_groups(&page);
 	print_alerts(&page);
 	print_channels(&page);
 	head(&page, "granary_metrics_left_out", "gauge",

@@ -12,10 +12,12 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "guest"), HERE]
 
-import server as daemon                                    # pylint: disable=wrong-import-position
-import tap                                                 # pylint: disable=wrong-import-position
+import api                                # pylint: disable=wrong-import-position
+import server as daemon                   # pylint: disable=wrong-import-position
+import tap                                # pylint: disable=wrong-import-position
+from latency_test import promtool, series  # pylint: disable=wrong-import-position
 from replica import IQN, Node, end, pair, sealed, stop_all, wait  # pylint: disable=wrong-import-position
 
 MEMBER = "tank/cut0"
@@ -73,6 +75,22 @@ def asked(node):
     return result.stderr if result.returncode else ""
 
 
+def metrics(points, one, two):
+    told = [api.Daemon.raw(node, b'{"method": "GET", "path": "/metrics"}')["body"]
+            for node in (one, two)]
+    lag = [series(text, "granary_replica_lag_bytes").get('group="vms"', 0) for text in told]
+    points.point(min(lag) > 2 << 20 and max(lag) - min(lag) < 1 << 20, "both have it in /metrics",
+                 lag)
+    points.point([list(series(text, "granary_replica_role")) for text in told] ==
+                 [['group="vms",role="primary"'], ['group="vms",role="standby"']] and
+                 all(series(text, "granary_replica_sealed_epoch")['group="vms"'] > 0
+                     for text in told) and
+                 series(told[1], "granary_replica_lag_seconds")['group="vms"'] > 0,
+                 "with their roles, the sealed epoch and the seconds")
+    for text in told:
+        promtool(points, text)
+
+
 def gone(points, one, two):
     one.kill()
     wait(lambda: two.group()["state"] == "disconnected")
@@ -118,6 +136,7 @@ def test(points):
             set_up(points, one, two)
             level(points, one, two)
             behind(points, one, two, log)
+            metrics(points, one, two)
             gone(points, one, two)
             other_way(points, one, two)
         finally:
