@@ -445,8 +445,12 @@ static int start_threads(struct err *err)
 		if (result == 0)
 			daemon_.io_loops_running++;
 	}
-	return result < 0 ? result
-			  : watchdog_start(daemon_.io_loops, daemon_.options.io_loops, err);
+	if (result < 0)
+		return result;
+	/* With libaio a loop may wait inside the kernel for the device of a file: no restart helps,
+	 * and the other loops would go with it. */
+	return watchdog_start(daemon_.io_loops,
+			      daemon_.world == &world_uring ? daemon_.options.io_loops : 0, err);
 }
 
 /* A backup that an administrator has had restored, before anything of it is open. */

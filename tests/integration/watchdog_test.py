@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=90 engines=one asan waits
 """The service manager's watchdog: it is told that the daemon lives as long as all its I/O loops turn,
-and no longer when one of them does not."""
+and no longer when one of them does not; with libaio always."""
 
 import ctypes
 import os
@@ -73,7 +73,7 @@ def works(daemon):
 
 
 def run(points, manager, state):
-    daemon = pools.Daemon(state, "--io-loops", "2")
+    daemon = pools.Daemon(state, "--io-loops", "2", "--io-engine", "uring")
     try:
         words = heard(manager, 2 * LIMIT)
         points.point(len(words) >= 4 and set(words) == {b"WATCHDOG=1"}, "it is told often enough",
@@ -94,6 +94,17 @@ def run(points, manager, state):
         points.point(daemon.stop() == 0, "the daemon stops cleanly", daemon.log()[-3000:])
 
 
+def with_libaio(points, manager, state):
+    daemon = pools.Daemon(state, "--io-loops", "2", "--io-engine", "aio")
+    try:
+        with Stopped(thread_of(daemon.process, "io1")):
+            heard(manager, LIMIT)
+            points.point(len(heard(manager, 2 * LIMIT)) >= 2,
+                         "with libaio a loop may wait in the kernel: told all the same")
+    finally:
+        points.point(daemon.stop() == 0, "which stops cleanly", daemon.log()[-3000:])
+
+
 def not_understood(points, state):
     for name, time_us in (("relative", "1000000"), ("/" + "x" * 200, "1000000"),
                           ("/run/x", "99999999999999999999999")):
@@ -112,6 +123,7 @@ def test(points):
         manager.bind(name)
         os.environ.update(NOTIFY_SOCKET="@" + name[1:], WATCHDOG_USEC=str(int(LIMIT * 1e6)))
         run(points, manager, os.path.join(top, "state"))
+        with_libaio(points, manager, os.path.join(top, "aio"))
         not_understood(points, os.path.join(top, "other"))
 
 
