@@ -1004,69 +1004,9 @@ static void test_space_is_counted(void **state)
 	bench_finish(&bench);
 }
 
-struct reaping {
-	struct bench *bench;
-	uint64_t reaped; /* of its parent */
-	bool gone;
-};
-
-static void look_at_reaping(void *context)
-{
-	struct reaping *look = context;
-	struct nvolume *volume = nvolume_of(look->bench->volume), *parent = volume->parent;
-
-	native_lock(volume->native);
-	look->gone = !parent || parent->state != VOLUME_STATE_DELETING;
-	look->reaped = parent ? parent->reaped : 0;
-	native_unlock(lane_get(volume->native));
-}
-
-/* A slot of a chunk that a snapshot has in part is mapped when the snapshot has been given up
- * there, and a crash comes before a root says so: what the volume owns is counted alike afterwards.
- */
-static void test_counts_over_a_crash_while_reaped(void **state)
-{
-	struct bench bench;
-	struct reaping look = {.bench = &bench};
-	unsigned met = 0;
-
-	(void)state;
-	for (unsigned round = 0; round < 20 && met < 3; round++) {
-		begin(&bench);
-		assert_int_equal(take(&bench, bench.volume, "old"), 0);
-		memset(room, 7, 65536);
-		for (unsigned chunk = 0; chunk < 8; chunk++) {
-			assert_int_equal(bench_write(&bench, chunk * 65536ull, room, 65536, 0), 0);
-			assert_int_equal(bench_discard(&bench, chunk * 65536ull + 12288, 8192), 0);
-		}
-		assert_int_equal(take(&bench, bench.volume, "gone"), 0);
-		assert_int_equal(drop(&bench, "v@gone"), 0);
-		look.gone = false;
-		look.reaped = 0;
-		for (unsigned i = 0; i < 5000 && !look.gone && look.reaped == 0; i++) {
-			bench_run(&bench, look_at_reaping, &look);
-			loop_poll(bench.loop, 100000);
-		}
-		for (unsigned chunk = 0; chunk < 8; chunk++)
-			assert_int_equal(
-			    bench_write(&bench, chunk * 65536ull + 12288, room, 4096, VOLUME_FUA),
-			    0);
-		bench_run(&bench, look_at_reaping, &look);
-		met += look.reaped != 0 && !look.gone;
-		bench_drop(&bench);
-		assert_int_equal(bench_open(&bench, 1), 0);
-		bench.volume = found(&bench, "v");
-		settle(&bench);
-		assert_int_equal(bench_check(&bench, true), 0);
-		bench_finish(&bench);
-	}
-	assert_int_not_equal(met, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_counts_over_a_crash_while_reaped),
 	    cmocka_unit_test(test_straight_path),
 	    cmocka_unit_test(test_many),
 	    cmocka_unit_test(test_space),
