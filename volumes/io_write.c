@@ -305,9 +305,7 @@ static int plan_fresh(struct piece *piece, const struct map_entry *entry, struct
 	struct waiter *waiter = &piece->leader->waiter;
 	bool whole = !entry || !entry->mask || (piece->replaced && piece->fresh == 0xffff);
 	unsigned count = (unsigned)__builtin_popcount(piece->fresh);
-	/* also for a replay that begins where a parent that is being deleted had given up less */
-	bool own = entry && entry->birth > (volume->parent ? volume->parent->generation : 0) &&
-		   !map_shared(volume, piece->chunk, entry);
+	bool own = entry && !map_shared(volume, piece->chunk, entry);
 	enum room room = piece->fresh == piece->replaced && !piece->shared ? ROOM_EXCHANGE
 			 : piece->io->request->flags & VOLUME_VITAL        ? ROOM_VITAL
 									   : ROOM_PLAIN;

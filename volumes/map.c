@@ -486,10 +486,6 @@ static int reap_entry(struct freeing *freeing, uint64_t limit, const struct map_
 	    child && child->mask && !child->slots && !entry->slots && child->chunk == entry->chunk;
 	int count = 0;
 
-	/* a replay may have filled the child's chunk further, before it counted as its own */
-	if (same && entry->birth > limit)
-		count -= __builtin_popcount((unsigned)(child->mask & ~entry->mask));
-
 	for (unsigned slot = 0; slot < CHUNK_SLOTS; slot++) {
 		uint64_t address = entry->chunk * CHUNK_SLOTS + slot, theirs = SLOT_NONE;
 		bool mapped = entry->mask & 1u << slot, kept = false;
@@ -501,6 +497,7 @@ static int reap_entry(struct freeing *freeing, uint64_t limit, const struct map_
 		if (child && map_slot(child, slot, &theirs))
 			kept = theirs == address;
 		count += mapped && !kept;
+		count -= kept && !mapped; /* filled by a replay, before it counted as the child's */
 		if (kept || same)
 			continue;
 		if (dry)
