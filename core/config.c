@@ -11,11 +11,13 @@
 #include <unistd.h>
 
 #include "core/heap.h"
+#include "core/log.h"
 
 /* Invariants:
  * C1 The schema version is sqlite's user_version; it changes in the same transaction as the
  *    schema, so a crash in a migration leaves the old store whole.
  * C2 The application id marks the file as ours; another program's database is left alone.
+ *    What an older program has to know of a row is in step, in the same transaction.
  * C3 The file may hold CHAP secrets: it is created 0600 and tightened to that at every open
  *    (sqlite gives its WAL the same mode). */
 #define CONFIG_APPLICATION_ID 0x4752414e /* "GRAN" */
@@ -256,6 +258,90 @@ static int prepare_file(const char *path, struct err *err)
 	return result;
 }
 
+/* The text of a query's one row: what a newer program has left about schema version @version. */
+static int find_step(struct config *config, int64_t version, char **ret_summary, char **ret_beyond,
+		     struct err *err)
+{
+	struct config_statement *statement;
+	const char *summary, *beyond;
+	int64_t kept;
+	int result = query_number(
+	    config, "select count(*) from sqlite_master where type = 'table' and name = 'step'",
+	    &kept, err);
+
+	if (result < 0 || kept == 0)
+		return result;
+	result = config_prepare(config, "select summary, beyond from step where version = ?",
+				&statement, err);
+	if (result < 0)
+		return result;
+	config_bind_number(statement, 1, version);
+	result = config_step(statement, err);
+	if (result > 0) {
+		summary = config_text(statement, 0);
+		beyond = config_text(statement, 1);
+		*ret_summary = summary ? heap_strdup(summary) : NULL;
+		*ret_beyond = beyond ? heap_strdup(beyond) : NULL;
+		if ((summary && !*ret_summary) || (beyond && !*ret_beyond))
+			result = err_set(err, -ENOMEM, "out of memory");
+	}
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+/* How much of what schema version @version brought is in use; -1: it can not be passed over. */
+static int count_beyond(struct config *config, const char *beyond, int64_t *ret_count,
+			struct err *err)
+{
+	struct config_statement *statement;
+	int result;
+
+	*ret_count = -1;
+	if (!beyond)
+		return 0;
+	result = config_prepare(config, beyond, &statement, err);
+	if (result < 0)
+		return result;
+	if (sqlite3_stmt_readonly(statement->statement))
+		result = config_step(statement, err);
+	if (result > 0)
+		*ret_count = config_number(statement, 0);
+	config_finish(statement);
+	return result < 0 ? result : 0;
+}
+
+/* A newer program has migrated the store. Nothing is changed in it before this is clear. */
+static int check_newer(struct config *config, int64_t version, unsigned known, struct err *err)
+{
+	int64_t count = 0;
+
+	for (int64_t next = (int64_t)known + 1; next <= version && count == 0; next++) {
+		char *summary = NULL, *beyond = NULL;
+		int result = find_step(config, next, &summary, &beyond, err);
+
+		if (result == 0)
+			result = count_beyond(config, beyond, &count, err);
+		if (result == 0 && count != 0)
+			result = err_set(
+			    err, -EPROTO,
+			    "configuration %s was written by a newer Granary: it has schema "
+			    "version %lld, this program knows up to %u and would pass over "
+			    "\"%s\"%s. "
+			    "Start the newer release again, or stop using that there first; a "
+			    "copy from before the newer release may be in %s.v%u",
+			    config->path, (long long)version, known, summary ? summary : "?",
+			    count > 0 ? ", which is in use" : "", config->path, known);
+		heap_free(summary);
+		heap_free(beyond);
+		if (result < 0)
+			return result;
+	}
+	log_warning("configuration %s was written by a newer Granary (schema version %lld, this "
+		    "program knows up to %u); nothing of what is new there is in use",
+		    config->path, (long long)version, known);
+	return 0;
+}
+
 static int check_identity(struct config *config, unsigned known, int64_t *ret_version,
 			  struct err *err)
 {
@@ -268,15 +354,11 @@ static int check_identity(struct config *config, unsigned known, int64_t *ret_ve
 		result = query_number(config, "select count(*) from sqlite_master", &tables, err);
 	if (result < 0)
 		return result;
-	if (id != CONFIG_APPLICATION_ID && (id != 0 || version != 0 || tables != 0))
+	if ((id != CONFIG_APPLICATION_ID && (id != 0 || version != 0 || tables != 0)) ||
+	    version < 0)
 		return err_set(err, -EPROTO, "%s is not a Granary configuration", config->path);
-	if (version < 0 || version > (int64_t)known)
-		return err_set(err, -EPROTO,
-			       "configuration %s has schema version %lld, this program knows up to "
-			       "%u: it was written by a newer Granary",
-			       config->path, (long long)version, known);
 	*ret_version = version;
-	return 0;
+	return version > (int64_t)known ? check_newer(config, version, known, err) : 0;
 }
 
 static int check_health(struct config *config, struct err *err)
@@ -296,7 +378,36 @@ static int check_health(struct config *config, struct err *err)
 	return result < 0 ? result : 0;
 }
 
-/* A whole copy beside the store, for the way back after a migration. */
+static int sync_path(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW);
+	int result = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+/* @part becomes @target, and both the bytes and the name survive a power loss. */
+static int put_in_place(const char *part, const char *target, struct err *err)
+{
+	char *folder = heap_strdup(target);
+	char *slash = folder ? strrchr(folder, '/') : NULL;
+	int result = folder ? sync_path(part, O_RDONLY) : -ENOMEM;
+
+	if (result == 0 && rename(part, target) < 0)
+		result = -errno;
+	if (slash)
+		slash[slash == folder] = '\0';
+	if (result == 0)
+		result = sync_path(slash ? folder : ".", O_RDONLY | O_DIRECTORY);
+	heap_free(folder);
+	return result < 0
+		   ? err_set(err, result, "configuration copy %s: %s", target, strerror(-result))
+		   : 0;
+}
+
+/* A whole copy beside the store, for the way back after a migration. sqlite does not sync it. */
 static int keep_copy(struct config *config, int64_t version, struct err *err)
 {
 	char *target = heap_printf("%s.v%lld", config->path, (long long)version);
@@ -307,12 +418,28 @@ static int keep_copy(struct config *config, int64_t version, struct err *err)
 		err_set(err, -ENOMEM, "out of memory");
 	else if ((unlink(part) < 0 && errno != ENOENT) || prepare_file(part, err) < 0)
 		result = err_set(err, -EIO, "configuration copy %s can not be written", part);
-	else if ((result = config_run(config, err, "vacuum into ?", "s", part)) == 0 &&
-		 rename(part, target) < 0)
-		result = err_set(err, -errno, "configuration copy %s: %s", target, strerror(errno));
+	else if ((result = config_run(config, err, "vacuum into ?", "s", part)) == 0)
+		result = put_in_place(part, target, err);
 	heap_free(target);
 	heap_free(part);
 	return result;
+}
+
+/* What an older program is told of the row. */
+static int keep_step(struct config *config, unsigned version, const struct config_migration *row,
+		     struct err *err)
+{
+	int result = execute(config,
+			     "create table if not exists step(version integer primary key,"
+			     "  summary text not null, beyond text)",
+			     err);
+
+	return result < 0
+		   ? result
+		   : config_run(
+			 config, err,
+			 "insert or replace into step(version, summary, beyond) values(?, ?, ?)",
+			 "iss", (int)version, row->summary, row->beyond);
 }
 
 static int migrate(struct config *config, int64_t version, const struct config_migration *table,
@@ -321,13 +448,15 @@ static int migrate(struct config *config, int64_t version, const struct config_m
 	char pragma[96];
 	int result;
 
-	if (version == (int64_t)count)
+	if (version >= (int64_t)count)
 		return 0;
 	if (version > 0 && (result = keep_copy(config, version, err)) < 0)
 		return result;
 	result = config_begin(config, err);
 	for (unsigned i = (unsigned)version; result == 0 && i < count; i++) {
 		result = execute(config, table[i].sql, err);
+		if (result == 0)
+			result = keep_step(config, i + 1, &table[i], err);
 		if (result < 0)
 			err_wrap(err, "schema version %u (%s)", i + 1, table[i].summary);
 	}

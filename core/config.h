@@ -15,12 +15,21 @@
 struct config;
 struct config_statement;
 
-/* One row per schema version, in order; version = index + 1. A store newer than the table is
- * refused with -EPROTO and a sentence; an older one is migrated inside one transaction, after a
- * copy to "<path>.v<old>". */
+/* One row per schema version, in order; version = index + 1. An older store is migrated inside one
+ * transaction, after a copy to "<path>.v<old>" that is durable before it begins.
+ *
+ * A system that starts from its other slot again finds a store that a newer release has migrated.
+ * So a row says what a program that does not know it would get wrong: @beyond, one select that
+ * counts what of it is in use ("select count(*) from lun where read_only"). It is kept in the
+ * store. An older program goes on with a newer store while each of these counts is 0, and the row
+ * leaves alone all that older programs read and write: new tables, new columns with a default,
+ * nothing renamed, nothing dropped, no reference to old tables without "on delete cascade". Where
+ * that can not be, @beyond is NULL and older programs refuse the store with -EPROTO and a sentence
+ * that names what stands in the way. */
 struct config_migration {
-	const char *summary;
+	const char *summary; /* what is new, as an administrator calls it */
 	const char *sql;
+	const char *beyond;
 };
 
 int config_open(const char *path, const struct config_migration *migrations, unsigned count,

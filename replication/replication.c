@@ -29,19 +29,26 @@ static const struct config_migration schema[] = {
      "create table grp(uuid text primary key, name text not null unique, peer text not null,"
      " role integer not null, lineage text not null, accept_any integer not null,"
      " rpo_ns integer not null, limit_bytes integer not null, paused integer not null,"
-     " clean integer not null, definition text not null);"},
-    {"protection", "alter table grp add column armed integer not null default 0;"},
-    {"leases", "alter table grp add column taking text not null default '';"
-	       "alter table grp add column waits integer not null default 0;"
-	       "create table lease(grp text primary key, holder text not null, head text not null,"
-	       " lease_ns integer not null, retired integer not null);"},
-    {"new keys", "alter table self add column next_key text not null default '';"
-		 "alter table self add column next_certificate text not null default '';"
-		 "alter table peer add column next_fingerprint text not null default '';"},
-    {"who is let in", "alter table grp add column access blob;"},
+     " clean integer not null, definition text not null);",
+     NULL},
+    {"protection", "alter table grp add column armed integer not null default 0;", NULL},
+    {"leases",
+     "alter table grp add column taking text not null default '';"
+     "alter table grp add column waits integer not null default 0;"
+     "create table lease(grp text primary key, holder text not null, head text not null,"
+     " lease_ns integer not null, retired integer not null);",
+     NULL},
+    {"new keys",
+     "alter table self add column next_key text not null default '';"
+     "alter table self add column next_certificate text not null default '';"
+     "alter table peer add column next_fingerprint text not null default '';",
+     NULL},
+    {"who is let in", "alter table grp add column access blob;", NULL},
     /* What they were promoted with stood there for good before, made long ago. 2: standby. */
-    {"exports of primaries", "update grp set definition = json_remove(definition, '$.exports')"
-			     " where role <> 2 and json_valid(definition);"},
+    {"exports of primaries",
+     "update grp set definition = json_remove(definition, '$.exports')"
+     " where role <> 2 and json_valid(definition);",
+     NULL},
 };
 
 _Static_assert(GROUP_STANDBY == 2, "as the schema has it");

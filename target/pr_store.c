@@ -24,14 +24,18 @@ static const struct config_migration migrations[] = {
      "create table registration(volume blob not null references reservation(volume)"
      "  on delete cascade, position integer not null, initiator_port text not null,"
      "  target text not null, relative_port integer not null, key integer not null,"
-     "  holder integer not null, primary key(volume, position)) without rowid;"},
-    {"saved mode pages", "create table mode(volume blob primary key check(length(volume) = 16),"
-			 "  pages blob not null) without rowid;"},
+     "  holder integer not null, primary key(volume, position)) without rowid;",
+     NULL},
+    {"saved mode pages",
+     "create table mode(volume blob primary key check(length(volume) = 16),"
+     "  pages blob not null) without rowid;",
+     NULL},
     {"sanitize operations",
      "create table sanitize(volume blob primary key check(length(volume) = 16),"
      "  failed integer not null, restricted integer not null, erase integer not null,"
      "  invert integer not null, passes integer not null, pattern blob not null)"
-     " without rowid;"},
+     " without rowid;",
+     NULL},
 };
 
 struct kept {

@@ -29,12 +29,15 @@ static const struct config_migration migrations[] = {
      "  select raise(abort, 'the audit log is append only'); end;"
      "create trigger audit_keeps before delete on audit"
      "  when old.id > (select max(id) from audit) - 400000 begin"
-     "  select raise(abort, 'the audit log is append only'); end;"},
+     "  select raise(abort, 'the audit log is append only'); end;",
+     NULL},
     {"two-step sign-in",
      "create table totp(name text primary key references account(name) on delete cascade,"
-     "  key blob not null, recovery blob not null) without rowid;"},
+     "  key blob not null, recovery blob not null) without rowid;",
+     NULL},
     {"what syslog servers have of the audit log",
-     "create table audit_told(channel text primary key, last integer not null) without rowid;"},
+     "create table audit_told(channel text primary key, last integer not null) without rowid;",
+     NULL},
 };
 
 /* --- in memory ------------------------------------------------------------------------------ */

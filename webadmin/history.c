@@ -31,7 +31,8 @@ static const struct config_migration migrations[] = {
      "  read_us integer not null, write_us integer not null);"
      "create table load_hour(hour integer primary key, read_bytes integer not null,"
      "  write_bytes integer not null, reads integer not null, writes integer not null,"
-     "  read_us integer not null, write_us integer not null);"},
+     "  read_us integer not null, write_us integer not null);",
+     NULL},
 };
 
 /* Hours that are over and have no row yet; then what is too old goes. */
@@ -43,7 +44,8 @@ static int fold(struct config *config, int64_t minute, struct err *err)
 	if (result == 0)
 		result = config_run(
 		    config, err,
-		    "insert or ignore into load_hour select minute / 60,"
+		    "insert or ignore into load_hour(hour, read_bytes, write_bytes, reads, writes,"
+		    " read_us, write_us) select minute / 60,"
 		    " cast(avg(read_bytes) as integer), cast(avg(write_bytes) as integer),"
 		    " cast(avg(reads) as integer), cast(avg(writes) as integer),"
 		    " max(read_us), max(write_us) from load_minute where minute < ? group by 1",
@@ -119,7 +121,9 @@ static int store(const struct history *history, int64_t read_us, int64_t write_u
 {
 	struct config_statement *statement;
 	int result = config_prepare(
-	    history->config, "insert or replace into load_minute values(?, ?, ?, ?, ?, ?, ?)",
+	    history->config,
+	    "insert or replace into load_minute(minute, read_bytes, write_bytes, reads, writes,"
+	    " read_us, write_us) values(?, ?, ?, ?, ?, ?, ?)",
 	    &statement, err);
 
 	if (result < 0)

@@ -12,6 +12,7 @@
 #include "webadmin/share.h"
 
 static const struct config_migration migrations[] = {
+    /* no program that asks for what is beyond it knows less: NULL up to the first release */
     {"the first schema",
      "create table setting(name text primary key, value text not null) without rowid;"
      "create table pool(name text primary key, uuid blob not null unique check(length(uuid) = 16),"
@@ -32,47 +33,58 @@ static const struct config_migration migrations[] = {
      "  position integer not null, initiator text not null default '',"
      "  network text not null default '', chap_user text not null default '',"
      "  chap_secret blob not null default x'', mutual_user text not null default '',"
-     "  mutual_secret blob not null default x'', unique(target, position));"},
+     "  mutual_secret blob not null default x'', unique(target, position));",
+     NULL},
     {"access states of portal groups",
      "create table portal_group(target text not null references target(iqn) on delete cascade,"
      "  tag integer not null, access integer not null, preferred integer not null,"
-     "  primary key(target, tag)) without rowid;"},
-    {"shares", "create table share(volume blob primary key check(length(volume) = 16),"
-	       "  pool text not null references pool(name), name text not null) without rowid;"},
-    {"secrets are sealed", "alter table rule add column sealed integer not null default 0;"},
+     "  primary key(target, tag)) without rowid;",
+     NULL},
+    {"shares",
+     "create table share(volume blob primary key check(length(volume) = 16),"
+     "  pool text not null references pool(name), name text not null) without rowid;",
+     NULL},
+    {"secrets are sealed", "alter table rule add column sealed integer not null default 0;", NULL},
     {"host groups and masks",
      "create table host(name text primary key) without rowid;"
      "create table host_initiator(initiator text primary key,"
      "  host text not null references host(name) on delete cascade) without rowid;"
      "create table lun_host(target text not null, lun integer not null,"
      "  host text not null references host(name), primary key(target, lun, host),"
-     "  foreign key(target, lun) references lun(target, lun) on delete cascade) without rowid;"},
-    {"share rules", "create table share_rule("
-		    "  volume blob not null references share(volume) on delete cascade,"
-		    "  position integer not null, client text not null,"
-		    "  read_only integer not null, insecure integer not null,"
-		    "  squash integer not null, anon_uid integer not null,"
-		    "  anon_gid integer not null, primary key(volume, position),"
-		    "  unique(volume, client)) without rowid;"},
+     "  foreign key(target, lun) references lun(target, lun) on delete cascade) without rowid;",
+     NULL},
+    {"share rules",
+     "create table share_rule("
+     "  volume blob not null references share(volume) on delete cascade,"
+     "  position integer not null, client text not null,"
+     "  read_only integer not null, insecure integer not null,"
+     "  squash integer not null, anon_uid integer not null,"
+     "  anon_gid integer not null, primary key(volume, position),"
+     "  unique(volume, client)) without rowid;",
+     NULL},
     {"CHAP of discovery",
      "create table discovery(id integer primary key check(id = 1), chap_user text not null,"
-     "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);"},
+     "  chap_secret blob not null, mutual_user text not null, mutual_secret blob not null);",
+     NULL},
     {"devices as volumes",
      "create table passthrough(volume blob primary key check(length(volume) = 16),"
      "  name text not null unique, path text not null unique, size integer not null,"
      "  read_only integer not null, naa blob not null check(length(naa) = 16),"
      "  serial text not null, vendor text not null, product text not null,"
-     "  t10 text not null) without rowid;"},
+     "  t10 text not null) without rowid;",
+     NULL},
     {"limits of volumes",
      "create table volume_limit(volume blob primary key check(length(volume) = 16),"
      "  iops integer not null, bandwidth integer not null, burst_ms integer not null)"
-     " without rowid;"},
-    {"NFS versions of shares",
-     "alter table share add column versions integer not null default 15;"},
+     " without rowid;",
+     NULL},
+    {"NFS versions of shares", "alter table share add column versions integer not null default 15;",
+     NULL},
     {"read-only LUNs and CD-ROMs",
      "alter table lun add column read_only integer not null default 0;"
-     "alter table lun add column cdrom integer not null default 0;"},
-    {"login redirection", "alter table target add column redirect text not null default '';"},
+     "alter table lun add column cdrom integer not null default 0;",
+     NULL},
+    {"login redirection", "alter table target add column redirect text not null default '';", NULL},
     {"schedules of snapshots",
      "create table snapshot_schedule(name text primary key, pool text not null,"
      "  prefix text not null, every text not null, keep text not null,"
@@ -82,8 +94,10 @@ static const struct config_migration migrations[] = {
      "create table snapshot_schedule_volume(schedule text not null"
      "  references snapshot_schedule(name) on delete cascade, position integer not null,"
      "  volume blob not null check(length(volume) = 16), name text not null,"
-     "  primary key(schedule, position)) without rowid;"},
-    {"snapshots in shares", "alter table share add column snapshots integer not null default 0;"},
+     "  primary key(schedule, position)) without rowid;",
+     NULL},
+    {"snapshots in shares", "alter table share add column snapshots integer not null default 0;",
+     NULL},
     {"alerts",
      "create table alert(id integer primary key, rule text not null, object text not null,"
      "  detail text not null, value integer not null, severity text not null,"
@@ -99,10 +113,12 @@ static const struct config_migration migrations[] = {
      "  preset text not null, url blob not null, sender text not null,"
      "  recipients text not null, user text not null, secret blob not null, ca text not null,"
      "  plain integer not null, language integer not null, severity text not null,"
-     "  enabled integer not null) without rowid;"},
+     "  enabled integer not null) without rowid;",
+     NULL},
     {"how full pools have been",
      "create table pool_usage(pool blob not null, hour integer not null, used integer not null,"
-     "  size integer not null, primary key(pool, hour)) without rowid;"},
+     "  size integer not null, primary key(pool, hour)) without rowid;",
+     NULL},
     {"shares over SMB",
      "create table smb_user(name text primary key, uid integer not null, gid integer not null,"
      "  hash blob not null) without rowid;"
@@ -111,26 +127,30 @@ static const struct config_migration migrations[] = {
      "create table smb_share_user("
      "  volume blob not null references smb_share(volume) on delete cascade,"
      "  name text not null references smb_user(name) on delete cascade,"
-     "  primary key(volume, name)) without rowid;"},
+     "  primary key(volume, name)) without rowid;",
+     NULL},
     {"volumes on their way to other pools",
      "create table volume_move(volume blob primary key check(length(volume) = 16),"
      "  source text not null references pool(name),"
      "  destination text not null references pool(name), name text not null,"
      "  state integer not null, drop_snapshots integer not null, rate integer not null,"
-     "  paused integer not null) without rowid;"},
+     "  paused integer not null) without rowid;",
+     NULL},
     {"asynchronous events of targets",
-     "alter table target add column async_events integer not null default 0;"},
+     "alter table target add column async_events integer not null default 0;", NULL},
     {"the audit log to syslog servers",
-     "alter table alert_channel add column audit integer not null default 0;"},
+     "alter table alert_channel add column audit integer not null default 0;", NULL},
     {"snapshots that may be given up",
-     "alter table snapshot_schedule add column expendable integer not null default 0;"},
-    {"NFS over TLS", "alter table share_rule add column security integer not null default 0;"},
+     "alter table snapshot_schedule add column expendable integer not null default 0;", NULL},
+    {"NFS over TLS", "alter table share_rule add column security integer not null default 0;",
+     NULL},
     {"what was deleted, for a while",
      "alter table pool add column undelete_hours integer not null default 72;"
      "create table bin(volume blob primary key check(length(volume) = 16),"
      "  pool text not null references pool(name) on delete cascade, name text not null,"
      "  kept_as text not null, who text not null, deleted integer not null,"
-     "  until integer not null);"},
+     "  until integer not null);",
+     NULL},
     {"directories of the machine",
      "create table directory(name text primary key, path text not null unique,"
      "  uuid blob not null unique check(length(uuid) = 16), secret blob not null,"
@@ -140,12 +160,14 @@ static const struct config_migration migrations[] = {
      "  position integer not null, client text not null, insecure integer not null,"
      "  squash integer not null, anon_uid integer not null, anon_gid integer not null,"
      "  security integer not null, primary key(directory, position),"
-     "  unique(directory, client)) without rowid;"},
+     "  unique(directory, client)) without rowid;",
+     NULL},
     {"time zones of schedules",
-     "alter table snapshot_schedule add column zone text not null default '';"},
+     "alter table snapshot_schedule add column zone text not null default '';", NULL},
     {"how many sessions a target may have",
      "alter table target add column max_sessions integer not null default 0;"
-     "alter table target add column max_sessions_per_initiator integer not null default 0;"},
+     "alter table target add column max_sessions_per_initiator integer not null default 0;",
+     NULL},
 };
 
 const struct config_migration *store_schema(unsigned *ret_count)

@@ -61,6 +61,7 @@ def sources(tap):
         ("core/a.c", SPDX + "void f(char *a) { strcpy (a, a); }\n", "strcpy() is banned"),
         ("docs/a.md", "see /home/" + "somebody/granary\n", "names a folder of one machine"),
         ("core/a.c", SPDX + "/* TO" + "DO: later */\n", "left unfinished"),
+        ("core/a.c", SPDX + 'char *a = "insert into lun values(?)";\n', "names no columns"),
     )
     for name, text, complaint in cases:
         with tempfile.TemporaryDirectory() as top:

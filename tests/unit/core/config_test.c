@@ -16,10 +16,26 @@
 #include "core/config.h"
 
 static const struct config_migration versions[] = {
-    {"first", "create table item(name text primary key, number integer, data blob);"
-	      "create table part(item text references item(name), name text)"},
-    {"colours", "alter table item add column colour text not null default 'grey'"},
-    {"broken", "create table half(a); insert into nowhere values(1)"},
+    {"first",
+     "create table item(name text primary key, number integer, data blob);"
+     "create table part(item text references item(name), name text)",
+     NULL},
+    {"colours", "alter table item add column colour text not null default 'grey'",
+     "select count(*) from item where colour <> 'grey'"},
+    {"broken", "create table half(a); insert into nowhere values(1)", NULL},
+};
+
+/* What programs of the future may do. */
+static const struct config_migration later[] = {
+    {"first",
+     "create table item(name text primary key, number integer, data blob);"
+     "create table part(item text references item(name), name text)",
+     NULL},
+    {"colours", "alter table item add column colour text not null default 'grey'",
+     "select count(*) from item where colour <> 'grey'"},
+    {"shapes", "create table shape(name text)", "select count(*) from shape"},
+    {"names of two words", "alter table part rename column name to names", NULL},
+    {"a beyond that writes", "select 1", "delete from item returning 0"},
 };
 
 struct fixture {
@@ -40,7 +56,8 @@ static int set_up(void **state)
 
 static int take_down(void **state)
 {
-	static const char *const endings[] = {"", "-wal", "-shm", ".v1", ".v1.part"};
+	static const char *const endings[] = {"",    "-wal", "-shm", ".v1",
+					      ".v2", ".v3",  ".v4",  ".v1.part"};
 	struct fixture *fixture = *state;
 	char path[200];
 
@@ -53,14 +70,20 @@ static int take_down(void **state)
 	return 0;
 }
 
-static struct config *open_good(const char *path, unsigned count)
+static struct config *open_with(const char *path, const struct config_migration *table,
+				unsigned count)
 {
 	struct config *config = NULL;
 	struct err err = {0};
 
-	if (config_open(path, versions, count, &config, &err) < 0)
+	if (config_open(path, table, count, &config, &err) < 0)
 		fail_msg("config_open: %s", err.text);
 	return config;
+}
+
+static struct config *open_good(const char *path, unsigned count)
+{
+	return open_with(path, versions, count);
 }
 
 static int open_bad(const char *path, unsigned count, const char *says)
@@ -209,15 +232,67 @@ static void failed_migration_leaves_the_old_store(void **state)
 	config_close(config);
 }
 
+/* The release before is started again, and writes; then the newer one once more. */
+static void newer_store_is_gone_on_with(void **state)
+{
+	struct fixture *fixture = *state;
+	struct config *config = open_with(fixture->path, later, 1);
+	struct config_statement *statement;
+
+	add_item(config, "kept");
+	config_close(config);
+	config_close(open_with(fixture->path, later, 3));
+	config = open_good(fixture->path, 1);
+	add_item(config, "of the release before");
+	assert_int_equal(count_items(config), 2);
+	config_close(config);
+	config = open_with(fixture->path, later, 3);
+	assert_int_equal(config_prepare(config, "select count(*) from item where colour = 'grey'",
+					&statement, NULL),
+			 0);
+	assert_int_equal(config_step(statement, NULL), 1);
+	assert_int_equal(config_number(statement, 0), 2);
+	config_finish(statement);
+	config_close(config);
+}
+
 static void newer_store_is_refused_untouched(void **state)
+{
+	struct fixture *fixture = *state;
+	struct config *config = open_with(fixture->path, later, 3);
+
+	add_item(config, "red one");
+	assert_int_equal(config_run(config, NULL, "update item set colour = 'red'", ""), 0);
+	config_close(config);
+	assert_int_equal(open_bad(fixture->path, 1, "\"colours\", which is in use"), -EPROTO);
+	open_bad(fixture->path, 1, ".v1");
+	config = open_good(fixture->path, 2); /* knows colours; shapes are not used */
+	assert_int_equal(config_run(config, NULL, "insert into shape values('round')", ""), 0);
+	config_close(config);
+	assert_int_equal(open_bad(fixture->path, 2, "\"shapes\", which is in use"), -EPROTO);
+	config = open_with(fixture->path, later, 3);
+	assert_int_equal(count_items(config), 1);
+	config_close(config);
+}
+
+static void newer_store_that_can_not_be_passed_over(void **state)
 {
 	struct fixture *fixture = *state;
 	struct config *config;
 
-	config_close(open_good(fixture->path, 2));
-	assert_int_equal(open_bad(fixture->path, 1, "newer Granary"), -EPROTO);
-	config = open_good(fixture->path, 2);
+	config_close(open_with(fixture->path, later, 4));
+	assert_int_equal(open_bad(fixture->path, 2, "pass over \"names of two words\". "), -EPROTO);
+	config = open_with(fixture->path, later, 5);
+	add_item(config, "kept");
 	config_close(config);
+	config = NULL;
+	assert_int_equal(config_open(fixture->path, later, 4, &config, NULL), -EPROTO);
+	config = open_with(fixture->path, later, 5);
+	assert_int_equal(count_items(config), 1);
+	/* as those were that said nothing */
+	assert_int_equal(config_run(config, NULL, "drop table step", ""), 0);
+	config_close(config);
+	assert_int_equal(open_bad(fixture->path, 2, "newer Granary"), -EPROTO);
 }
 
 static void write_file(const char *path, const char *text, size_t length)
@@ -275,7 +350,9 @@ int main(void)
 	    TEST(constraints_have_their_errno),
 	    TEST(older_store_is_migrated_and_copied),
 	    TEST(failed_migration_leaves_the_old_store),
+	    TEST(newer_store_is_gone_on_with),
 	    TEST(newer_store_is_refused_untouched),
+	    TEST(newer_store_that_can_not_be_passed_over),
 	    TEST(other_files_are_refused),
 	    TEST(damaged_store_is_refused),
 	};

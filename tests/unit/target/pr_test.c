@@ -555,7 +555,6 @@ static void restart(void)
 	struct volume_identity identity = rig.volume->identity;
 
 	rig_down();
-	scsi_reservations_close();
 	open_store();
 	rig_identity = &identity;
 	rig_up(RIG_SIZE, false);
@@ -580,7 +579,6 @@ static int teardown_store(void **state)
 	char path[64];
 
 	teardown(state);
-	scsi_reservations_close();
 	for (unsigned i = 0; i < 3; i++) {
 		snprintf(path, sizeof(path), "%s%s", store_path, suffixes[i]);
 		unlink(path);

@@ -444,6 +444,7 @@ static UNUSED void rig_down(void)
 	assert_int_equal(scsi_target_destroy(rig.target, NULL), 0);
 	assert_int_equal(rig.volume->refs, 1);
 	volume_unref(rig.volume);
+	scsi_reservations_close(); /* its thread may still be about to wake the loop */
 	loop_destroy(rig.loop);
 	free(io0.out);
 	free(io0.in);
