@@ -265,7 +265,8 @@ static void fake_set2(rados_write_op_t op, char const *const *keys, char const *
 
 		if (value)
 			snprintf(value, 64, "%.*s", (int)lengths[i], values[i]);
-		fake.alive_writes += strcmp(keys[i], "alive.me") == 0;
+		if (strcmp(keys[i], "alive.me") == 0)
+			__atomic_add_fetch(&fake.alive_writes, 1, __ATOMIC_RELAXED);
 	}
 	pthread_mutex_unlock(&fake.lock);
 }
@@ -480,9 +481,9 @@ static int fake_rbd_open(rados_ioctx_t ioctx, const char *name, rbd_image_t *ret
 	image = image_of(name);
 	result = used(ioctx) == -EBADF ? -EBADF : image ? image->open_error : -ENOENT;
 	if (image)
-		image->opens++;
+		__atomic_add_fetch(&image->opens, 1, __ATOMIC_RELAXED);
 	if (result == 0)
-		image->handles++;
+		__atomic_add_fetch(&image->handles, 1, __ATOMIC_RELAXED);
 	gated = strcmp(fake.open_gated, name) == 0;
 	if (gated)
 		fake.open_gated[0] = '\0';
@@ -504,7 +505,7 @@ static int fake_rbd_close(rbd_image_t image)
 
 	pass(&fake.close);
 	pthread_mutex_lock(&fake.lock);
-	handle->image->handles--;
+	__atomic_sub_fetch(&handle->image->handles, 1, __ATOMIC_RELAXED);
 	if (handle->image->owner == handle)
 		handle->image->owner = NULL;
 	pthread_mutex_unlock(&fake.lock);
@@ -590,7 +591,8 @@ static int fake_metadata_set(rbd_image_t image, const char *key, const char *val
 
 static int fake_get_owners(rbd_image_t image, rbd_lock_mode_t *mode, char **owners, size_t *count)
 {
-	const struct timespec pause = {.tv_nsec = fake.owners_ms * 1000000l};
+	const struct timespec pause = {
+	    .tv_nsec = __atomic_load_n(&fake.owners_ms, __ATOMIC_RELAXED) * 1000000l};
 	struct fake_handle *handle = image;
 	int result = 0;
 
@@ -1084,11 +1086,11 @@ static void images_of_others(void **state)
 	UNTIL(__atomic_load_n(&fake.alive_writes, __ATOMIC_RELAXED) >= alive + 2);
 	set_gate(&fake.open, false);
 	UNTIL(!pool->scanning);
-	opens = broken->opens;
+	opens = __atomic_load_n(&broken->opens, __ATOMIC_RELAXED);
 	scan_soon();
-	UNTIL(broken->opens > opens);
+	UNTIL(__atomic_load_n(&broken->opens, __ATOMIC_RELAXED) > opens);
 	UNTIL(!pool->scanning);
-	assert_int_equal(foreign->opens, 1);
+	assert_int_equal(__atomic_load_n(&foreign->opens, __ATOMIC_RELAXED), 1);
 	assert_int_equal(count_volumes(), 1);
 	close_pool();
 }
@@ -1116,7 +1118,7 @@ static void made_and_found(void **state)
 	assert_int_equal(count_volumes(), 2);
 	assert_int_equal(pool->volume_count, 2);
 	assert_string_equal(asked.call.volume->name, "n");
-	UNTIL(image_of("n")->handles == 1);
+	UNTIL(__atomic_load_n(&image_of("n")->handles, __ATOMIC_RELAXED) == 1);
 	volume_unref(asked.call.volume);
 	close_pool();
 }
@@ -1131,7 +1133,7 @@ static void renamed_elsewhere(void **state)
 	UNTIL(rbd_volume_of(pool, "w"));
 	assert_int_equal(count_volumes(), 1);
 	assert_null(rbd_volume_of(pool, "v"));
-	UNTIL(image_of("w")->handles == 1);
+	UNTIL(__atomic_load_n(&image_of("w")->handles, __ATOMIC_RELAXED) == 1);
 	close_pool();
 }
 
@@ -1157,13 +1159,13 @@ static void copied(void **state)
 	snprintf(copy->made_for, sizeof copy->made_for, "%s", image->id);
 	pthread_mutex_unlock(&fake.lock);
 	scan_soon();
-	UNTIL(copy->opens);
-	opens = copy->opens;
+	UNTIL(__atomic_load_n(&copy->opens, __ATOMIC_RELAXED));
+	opens = __atomic_load_n(&copy->opens, __ATOMIC_RELAXED);
 	scan_soon();
 	UNTIL(!pool->scanning);
 	assert_non_null(rbd_volume_of(pool, "n"));
 	assert_null(rbd_volume_of(pool, "a-copy"));
-	assert_int_equal(copy->opens, opens);
+	assert_int_equal(__atomic_load_n(&copy->opens, __ATOMIC_RELAXED), opens);
 	volume_unref(asked.call.volume);
 	close_pool();
 }
@@ -1484,11 +1486,12 @@ static void erased_elsewhere(void **state)
 	snprintf(key, sizeof key, "gone.%s", rbd_volume_of(pool, "v")->volume.identity.serial);
 	erase_elsewhere(key, true);
 	UNTIL(!rbd_volume_of(pool, "v"));
-	UNTIL(image->handles == 0 && pool->volume_count == 0); /* scans still come upon it */
+	UNTIL(__atomic_load_n(&image->handles, __ATOMIC_RELAXED) == 0 &&
+	      pool->volume_count == 0); /* scans still come upon it */
 	want(key, false);
 	scan_soon();
 	UNTIL(rbd_volume_of(pool, "v"));
-	UNTIL(count_volumes() == 1 && image->handles == 1);
+	UNTIL(count_volumes() == 1 && __atomic_load_n(&image->handles, __ATOMIC_RELAXED) == 1);
 	close_pool();
 }
 
@@ -1520,7 +1523,7 @@ static void erased_elsewhere_in_use(void **state)
 	UNTIL(__atomic_load_n(&fake.looks, __ATOMIC_RELAXED) >= looks + 3);
 	assert_ptr_equal(rbd_volume_of(pool, "v"), volume);
 	assert_null(image->owner);
-	assert_int_equal(image->handles, 1);
+	assert_int_equal(__atomic_load_n(&image->handles, __ATOMIC_RELAXED), 1);
 	want(key, false); /* it has changed its mind */
 	UNTIL(!volume_standby(&volume->volume));
 	volume_unwatch(&watcher);
@@ -1572,7 +1575,7 @@ static void unlisted(void **state)
 	assert_non_null(rbd_volume_of(pool, "w"));
 	scan_soon();
 	UNTIL(!rbd_volume_of(pool, "w"));
-	UNTIL(other->handles == 0);
+	UNTIL(__atomic_load_n(&other->handles, __ATOMIC_RELAXED) == 0);
 	volume = rbd_volume_of(pool, "v");
 	assert_non_null(volume);
 	assert_true(volume->unlisted >= 2);
@@ -1627,11 +1630,11 @@ static void long_looks(void **state)
 	snprintf(value_of("alive.other", true), sizeof fake.values[0], "1");
 	fake.other_watches = true;
 	open_pool();
-	fake.owners_ms = 660;
+	__atomic_store_n(&fake.owners_ms, 660, __ATOMIC_RELAXED);
 	UNTIL(__atomic_load_n(&fake.alive_writes, __ATOMIC_RELAXED) >=
 	      __atomic_load_n(&fake.looks, __ATOMIC_RELAXED) + 3);
-	UNTIL(!rbd_volume_of(pool, "v")->volume.standby);
-	fake.owners_ms = 0;
+	UNTIL(!volume_standby(&rbd_volume_of(pool, "v")->volume));
+	__atomic_store_n(&fake.owners_ms, 0, __ATOMIC_RELAXED);
 	close_pool();
 }
 
@@ -1673,7 +1676,7 @@ static void another_of_the_name(void **state)
 	__atomic_store_n(&fake.omap_result, 0, __ATOMIC_RELAXED);
 	UNTIL(!pool->rejoining);
 	assert_true(volume_standby(volume));
-	assert_int_equal(image->handles, 0);
+	assert_int_equal(__atomic_load_n(&image->handles, __ATOMIC_RELAXED), 0);
 	volume_unref(volume);
 	for (unsigned i = 0; i < 4; i++) {
 		scan_soon();
