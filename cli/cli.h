@@ -284,6 +284,7 @@ int run_token_delete(struct command *command);
 int run_audit_list(struct command *command);
 int run_audit_export(struct command *command);
 int run_audit_check(struct command *command);
+int run_network_check(struct command *command);
 int run_replica_code(struct command *command);
 int run_replica_pair(struct command *command);
 int run_replica_peers(struct command *command);

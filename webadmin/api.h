@@ -287,6 +287,7 @@ void api_image_begin(struct api_request *request);
 void api_image_put(struct api_request *request);
 void api_image_end(struct api_request *request);
 void api_image_delete(struct api_request *request);
+void api_network_check(struct api_request *request);
 void api_nfs_client_list(struct api_request *request);
 void api_nfs_tls_show(struct api_request *request);
 void api_nfs_tls_set(struct api_request *request);

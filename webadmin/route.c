@@ -181,6 +181,12 @@ static const struct route table[] = {
     {"GET", V1 "/support/bundle", api_support_bundle, ROLE_ADMIN, ROUTE_FILE | ROUTE_AUDIT,
      "What is needed to find a fault, without secrets, as a gzip'ed tar"},
 
+    {"POST", V1 "/network/check", api_network_check, ROLE_OPERATOR, 0,
+     "Do packets as large as the MTU arrive at hosts, and come back? Echo requests, two seconds",
+     BODY({"addresses", FIELD_TEXTS, false,
+	   "IP addresses, 32 at most; without it all that have a session"}),
+     "[PathCheck]"},
+
     {"GET", V1 "/appliance", api_appliance, ROLE_OPERATOR, 0,
      "The appliance's own settings: network, time, name; is a network on trial?", NULL,
      "Appliance"},

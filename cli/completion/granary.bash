@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups support config completion help $globals"
+		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online replace grow check prove scrub findings export delete" ;;
@@ -44,6 +44,7 @@ _granary()
 	audit) list="list export check" ;;
 	replica) list="code pair peers key peer leases unpair group point seed switchover promote demote failback verify pause resume" ;;
 	ups) list="show set clear" ;;
+	network) list="check" ;;
 	support) list="bundle" ;;
 	config) list="backup restore reset" ;;
 	esac
