@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "appliance/answer.h"
@@ -140,6 +141,21 @@ static json_t *refuse_second(struct host_update *update, uint64_t now)
 	return under_way ? answer_problem(409, "update_under_way", "an update is under way") : NULL;
 }
 
+/* Seconds to go, as it has gone so far; told at the moment of asking, for what is silent takes its
+ * time too. */
+static void show_eta(json_t *report, bool under_way)
+{
+	double done = (double)json_integer_value(json_object_get(report, "done_bytes"));
+	double size = (double)json_integer_value(json_object_get(report, "size_bytes"));
+	json_int_t began = json_integer_value(json_object_get(report, "began"));
+	double took = difftime(time(NULL), (time_t)began), eta = 0;
+
+	if (under_way && began && done > 0 && size > done && took > 0)
+		eta = took * (size - done) / done;
+	json_object_set_new(report, "eta_seconds", json_integer((json_int_t)eta));
+	json_object_del(report, "began");
+}
+
 static json_t *show(struct host_update *update, int status, uint64_t now)
 {
 	json_t *report, *boot = read_report(update, REPORT_BOOT), *body = json_object();
@@ -148,8 +164,10 @@ static json_t *show(struct host_update *update, int status, uint64_t now)
 
 	json_object_update(body, boot);
 	json_object_set_new(body, "under_way", json_boolean(under_way));
-	if (report)
+	if (report) {
+		show_eta(report, under_way);
 		json_object_set(body, "update", report);
+	}
 	if (find_bundle(update, &there))
 		json_object_set_new(body, "bundle",
 				    json_pack("{s:s,s:I,s:I,s:b}", "name", there.name, "size_bytes",
@@ -178,13 +196,15 @@ static json_t *failed(const struct err *err)
 /* @ask (stolen) is written down and the unit started. */
 static json_t *start(struct host_update *update, json_t *ask, bool rollback, uint64_t now)
 {
-	struct report report = {.state = REPORT_STARTING, .rollback = rollback};
+	struct report report = {
+	    .state = REPORT_STARTING, .rollback = rollback, .started = time(NULL)};
 	char path[UPDATE_PATH_ROOM], *text = json_dumps(ask, JSON_COMPACT);
 	struct err err = {0};
 	int result;
 
 	json_decref(ask);
 	snprintf(path, sizeof path, "%s/" REPORT_ASK, update->folder);
+	report_go(update->folder);
 	result = text ? file_replace(path, text, strlen(text), 0600, &err)
 		      : err_set(&err, -ENOMEM, "out of memory");
 	free(text); /* jansson's */
@@ -222,6 +242,24 @@ json_t *update_ask(struct host_update *update, const json_t *body, uint64_t now)
 			       json_is_true(json_object_get(body, "allow_older")), "dry_run",
 			       json_is_true(json_object_get(body, "dry_run"))),
 		     false, now);
+}
+
+json_t *update_cancel(struct host_update *update, const json_t *body, uint64_t now)
+{
+	struct err err = {0};
+	json_t *report;
+	bool under_way = is_under_way(update, now, &report);
+	const char *kind = json_string_value(json_object_get(report, "kind"));
+	bool rollback = kind && strcmp(kind, "rollback") == 0;
+
+	(void)body;
+	json_decref(report);
+	if (!under_way || rollback)
+		return answer_problem(409, "no_update_under_way",
+				      "no update is being installed; there is nothing to cancel");
+	if (report_stop(update->folder, &err) < 0)
+		return failed(&err);
+	return show(update, 202, now);
 }
 
 json_t *update_rollback(struct host_update *update, const json_t *body, uint64_t now)

@@ -36,6 +36,8 @@ void update_init(struct host_update *update, const char *settings, const char *f
 /* What comes: a request's body and its query. What goes: {"status", "body"}. @now: of the loop. */
 json_t *update_show(struct host_update *update, const json_t *body, uint64_t now);
 json_t *update_ask(struct host_update *update, const json_t *body, uint64_t now);
+/* An install that is under way is given up, between two blocks; update_show() says when. */
+json_t *update_cancel(struct host_update *update, const json_t *body, uint64_t now);
 json_t *update_rollback(struct host_update *update, const json_t *body, uint64_t now);
 json_t *bundle_begin(struct host_update *update, const json_t *body, uint64_t now);
 json_t *bundle_piece(struct host_update *update, const json_t *body, uint64_t now);

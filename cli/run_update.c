@@ -225,6 +225,19 @@ int run_appliance_update(struct command *command)
 	return told(command, status, reply);
 }
 
+int run_appliance_cancel(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "DELETE", NULL, &reply, PATH);
+	const char *detail;
+
+	if (status)
+		return status;
+	detail = text_of(json_object_get(reply, "update"), "detail");
+	return say(command, reply, "%s",
+		   *detail ? detail : "the update ends; \"granary appliance release\" says when");
+}
+
 int run_appliance_rollback(struct command *command)
 {
 	json_t *reply = NULL;

@@ -216,6 +216,10 @@ static const struct route table[] = {
 	  {"allow_older", FIELD_SWITCH, false,
 	   "take an older release; it may not know this one's data"}),
      "Update"},
+    {"DELETE", V1 "/appliance/update", api_update_cancel, ROLE_ADMIN, ROUTE_AUDIT,
+     "Give up the install that is under way: its slot holds no release then, the one that runs is "
+     "what starts next",
+     NULL, "Update"},
     {"POST", V1 "/appliance/update/rollback", api_update, ROLE_ADMIN,
      ROUTE_AUDIT | ROUTE_CONFIRM | ROUTE_DRY_DIFF, "Start from the other slot next time", NULL,
      "Update"},
