@@ -11,7 +11,8 @@
  * in pieces, each at the offset that is told; it lies beside the settings' file:
  *
  *   SETTINGS.bundle       what has arrived of it
- *   SETTINGS.bundle.json  {"name", "size", "complete"}, durable before the first piece
+ *   SETTINGS.bundle.json  {"name", "size", "complete", "resumed"}, durable before the first piece;
+ *                         resumed: gone on with, its end needs a checksum
  *
  * The helper looks at no byte of it: granary-update does, in a unit of its own that start() starts,
  * and says in report.h's files how far it is. */

@@ -1676,7 +1676,7 @@ static const struct verb table[] = {
      1,
      1,
      {{0}},
-     "Upload an update bundle; what was cut off is gone on with",
+     "Upload an update bundle; what was cut off is gone on with, if it is of the same file",
      "granary appliance upload granary-0.2.0.update",
      "PUT /api/v1/appliance/update/bundle",
      run_appliance_upload},

@@ -290,6 +290,9 @@ static const struct object objects[] = {
      {{"name", FIELD_TEXT, true},
       {"size_bytes", FIELD_NUMBER, true},
       {"received_bytes", FIELD_NUMBER, true, "where the next piece goes"},
+      {"received_sha256", FIELD_TEXT, false,
+       "of its beginning: the SHA-256 of what is there; another one than the file's that is sent "
+       "says that it is of another file"},
       {"piece_bytes", FIELD_NUMBER, true, "of a piece at most"}}},
     {"Target",
      "An iSCSI target",

@@ -61,6 +61,10 @@ async function images() {
 	let pieces = 0;
 	await page.route("**/images/large.iso?*", (route) => (++pieces === 3 ? route.abort() : route.continue()));
 	await page.getByLabel("Images to upload").setInputFiles({ name: "small.iso", mimeType: "application/octet-stream", buffer: small });
+	// There is the beginning of another file of this name and size.
+	const other = Buffer.alloc(large.length, 7);
+	await change("POST", "/shares/tank/isos/images", { name: "large.iso", size: large.length });
+	await change("PUT", "/shares/tank/isos/images/large.iso?offset=0", { data: other.subarray(0, 1 << 19).toString("base64") });
 	await drop("large.iso", large);
 	for (const data of [small, large]) await page.getByText(sha(data), { exact: true }).waitFor();
 	await page.unroute("**/images/large.iso?*");

@@ -204,6 +204,24 @@ def by_command(points, daemon, machine, releases, bundles):
     forged = daemon.granary("appliance", "update", f"{releases.url}/forged", "--yes")
     points.point(forged.returncode == 1 and "not by this system" in forged.stderr,
                  "and says what is wrong with a bundle", forged)
+    daemon.call("DELETE", f"{UPDATE}/bundle")
+    other = bytes(len(bundles["good"]))  # another file of that name and size, cut off
+    daemon.good("POST", f"{UPDATE}/bundle", {"name": "release.update", "size": len(other)})
+    piece(daemon, other, 0)
+    begun = daemon.good("POST", f"{UPDATE}/bundle", {"name": "release.update", "size": len(other)})
+    sent = daemon.granary("appliance", "upload", path)
+    points.point(begun["received_bytes"] == PIECE and
+                 begun["received_sha256"] == hashlib.sha256(other[:PIECE]).hexdigest() and
+                 sent.returncode == 0 and "of another file" in sent.stderr and
+                 daemon.call("POST", f"{UPDATE}?dry_run=1", {})["status"] == 200,
+                 "it does not go on with what is of another file", [begun, sent])
+    daemon.call("DELETE", f"{UPDATE}/bundle")
+    daemon.good("POST", f"{UPDATE}/bundle", {"name": "release.update", "size": len(other)})
+    piece(daemon, bundles["good"], 0)
+    sent = daemon.granary("appliance", "upload", path)
+    points.point(sent.returncode == 0 and "of another file" not in sent.stderr and
+                 daemon.call("POST", f"{UPDATE}?dry_run=1", {})["status"] == 200,
+                 "and goes on with what is of this one", sent)
     asked = daemon.granary("appliance", "update")
     shown = daemon.granary("appliance", "release")
     points.point(asked.returncode == 2 and "--yes" in asked.stderr and shown.returncode == 0 and

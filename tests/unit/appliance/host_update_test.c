@@ -97,6 +97,9 @@ static const char *state_of(void)
 	return json_string_value(json_object_get(json_object_get(shown, "update"), "state"));
 }
 
+/* Of "abc" (FIPS 180-4's first example). */
+#define ABC_SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
 static void upload(void)
 {
 	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":6}"), 201);
@@ -122,7 +125,12 @@ static void comes_in_pieces(void **state)
 	update_init(&update, settings, folder, fake_start);
 	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":6}"), 201);
 	assert_int_equal(received(), 3);
+	assert_string_equal(json_string_value(json_object_get(shown, "received_sha256")),
+			    ABC_SHA256);
 	assert_int_equal(call(bundle_piece, "{\"data\":\"ZGVm\",\"offset\":3}"), 200);
+	update_init(&update, settings, folder, fake_start);
+	assert_int_equal(call(bundle_end, "{}"), 400);
+	assert_string_equal(code, "checksum_needed");
 	assert_int_equal(call(bundle_end, "{\"sha256\":\"" SHA256 "\"}"), 201);
 	assert_true(json_is_true(json_object_get(shown, "checked")));
 	fd = open(update.bundle, O_RDONLY);
@@ -149,6 +157,9 @@ static void pieces_that_are_refused(void **state)
 	assert_int_equal(call(bundle_piece, "{\"data\":\"" ABC "\",\"offset\":0}"), 200);
 	assert_int_equal(call(bundle_piece, "{\"data\":\"" ABC "\",\"offset\":3}"), 400);
 	assert_string_equal(code, "too_long");
+	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":4,\"anew\":true}"), 201);
+	assert_int_equal(received(), 0);
+	assert_int_equal(call(bundle_piece, "{\"data\":\"" ABC "\",\"offset\":0}"), 200);
 	/* One of another size is another one. */
 	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":6}"), 201);
 	assert_int_equal(received(), 0);

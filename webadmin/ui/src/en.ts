@@ -265,6 +265,7 @@ export const en = {
 	"code.channel_exists": "There is a channel of this name",
 	"code.channel_not_found": "There is no such channel",
 	"code.checksum_differs": "The checksum is wrong: the image is not kept",
+	"code.checksum_needed": "The checksum of the whole file is needed",
 	"code.confirm_first": "Your password is needed again",
 	"code.csrf": "This page is out of date",
 	"code.damaged": "The data is damaged",

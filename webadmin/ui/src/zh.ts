@@ -265,6 +265,7 @@ export const zh = {
 	"code.channel_exists": "已有同名通道",
 	"code.channel_not_found": "没有此通道",
 	"code.checksum_differs": "校验和不符：未保留该镜像",
+	"code.checksum_needed": "需要整个文件的校验和",
 	"code.confirm_first": "需要再次输入密码",
 	"code.csrf": "页面已过期",
 	"code.damaged": "数据已损坏",
