@@ -705,12 +705,18 @@ static json_t *problem_reply(const char *description)
 static json_t *good_reply(const struct route *route)
 {
 	json_t *schema = route->answer ? schema_reference(route->answer) : json_object();
+	json_t *reply, *content;
 
-	return json_pack("{s:s,s:{s:{s:o}}}", "description", route->summary, "content",
-			 route->flags & ROUTE_TEXT   ? "text/plain"
-			 : route->flags & ROUTE_FILE ? "application/gzip"
-						     : "application/json",
-			 "schema", schema);
+	reply = json_pack("{s:s,s:{s:{s:o}}}", "description", route->summary, "content",
+			  route->flags & ROUTE_TEXT   ? "text/plain"
+			  : route->flags & ROUTE_FILE ? "application/gzip"
+						      : "application/json",
+			  "schema", schema);
+	content = json_object_get(reply, "content");
+	if (route->flags & ROUTE_DOCUMENT && strcmp(route->method, "GET") == 0)
+		json_object_set_new(content, "application/yaml",
+				    json_pack("{s:o}", "schema", schema_reference(route->answer)));
+	return reply;
 }
 
 static json_t *parameter(const char *name, const char *in, bool required, const char *summary)
@@ -729,11 +735,17 @@ static json_t *request_body(const struct route *route)
 	json_t *schema = route->flags & ROUTE_BYTES
 			     ? json_pack("{s:s,s:s}", "type", "string", "format", "binary")
 			     : fields_schema(route->body, false);
+	json_t *body;
 
-	return json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
-			 route->flags & ROUTE_BYTES ? "application/octet-stream"
-						    : "application/json",
-			 "schema", schema);
+	body =
+	    json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
+		      route->flags & ROUTE_BYTES ? "application/octet-stream" : "application/json",
+		      "schema", schema);
+	if (route->flags & ROUTE_DOCUMENT) /* the document itself; prune is in the query */
+		json_object_set_new(
+		    json_object_get(body, "content"), "application/yaml",
+		    json_pack("{s:o}", "schema", schema_reference("Configuration")));
+	return body;
 }
 
 static bool is_diff(const struct route *route)
@@ -752,6 +764,12 @@ static json_t *parameters(const struct route *route)
 
 		snprintf(name, sizeof name, "%.*s", (int)length, at);
 		json_array_append_new(list, parameter(name, "path", true, NULL));
+	}
+	if (route->flags & ROUTE_DOCUMENT && strcmp(route->method, "PUT") == 0) {
+		json_array_append_new(list, parameter("If-Match", "header", false,
+						      "the ETag that a GET or a dry run showed"));
+		json_array_append_new(list, parameter("prune", "query", false,
+						      "1: as the member; for a body of YAML"));
 	}
 	if (route->flags & ROUTE_CHANGE) {
 		json_array_append_new(list, parameter("If-Match", "header", false,
