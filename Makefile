@@ -126,7 +126,7 @@ $(BUILD)/granary: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard cli/*.c)) $(LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lyaml
 
 # The web front; its assembler input is not seen by -MMD.
-FRONT_LIBS := -lmicrohttpd -lseccomp
+FRONT_LIBS := -lmicrohttpd -lseccomp -lyaml
 $(BUILD)/obj/webfront/assets.o: $(wildcard webadmin/ui/dist/*)
 $(BUILD)/granary-web: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard webfront/*.c)) $(LIB)
 	@mkdir -p $(@D)
@@ -276,7 +276,7 @@ $(BUILD)/bench/granary-load: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard bench/*.
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-FUZZ_PARTS := webfront/request.c webfront/guard.c
+FUZZ_PARTS := webfront/request.c webfront/document.c webfront/guard.c
 $(REPLAYS): $(BUILD)/tests/fuzz/%_replay: $(BUILD)/obj/tests/fuzz/%_fuzz.o $(BUILD)/obj/tests/fuzz/replay.o \
 		$(UPDATE_PARTS) $(HOST_PARTS) $(SEED_PARTS) $(FUZZ_PARTS:%.c=$(BUILD)/obj/%.o) $(LIB)
 	@mkdir -p $(@D)

@@ -252,6 +252,7 @@ static const struct {
 } update_routes[] = {
     {"GET", UPDATE, update_show},
     {"POST", UPDATE, update_ask},
+    {"DELETE", UPDATE, update_cancel},
     {"POST", UPDATE "/rollback", update_rollback},
     {"POST", UPDATE "/bundle", bundle_begin},
     {"PUT", UPDATE "/bundle", bundle_piece},

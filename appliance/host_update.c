@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "appliance/answer.h"
@@ -35,14 +36,15 @@ void update_init(struct host_update *update, const char *settings, const char *f
 struct bundle_there {
 	char name[BUNDLE_NAME_MAX + 1];
 	uint64_t size, received;
-	bool complete;
+	bool complete, resumed;
 };
 
 static int note_write(const struct host_update *update, const struct bundle_there *there,
 		      struct err *err)
 {
-	json_t *note = json_pack("{s:s,s:I,s:b}", "name", there->name, "size",
-				 (json_int_t)there->size, "complete", there->complete);
+	json_t *note =
+	    json_pack("{s:s,s:I,s:b,s:b}", "name", there->name, "size", (json_int_t)there->size,
+		      "complete", there->complete, "resumed", there->resumed);
 	char *text = note ? json_dumps(note, JSON_COMPACT) : NULL;
 	int result = text ? file_replace(update->note, text, strlen(text), 0600, err)
 			  : err_set(err, -ENOMEM, "out of memory");
@@ -65,6 +67,7 @@ static bool find_bundle(const struct host_update *update, struct bundle_there *t
 	if (good) {
 		snprintf(there->name, sizeof there->name, "%s", name);
 		there->complete = json_is_true(json_object_get(note, "complete"));
+		there->resumed = json_is_true(json_object_get(note, "resumed"));
 		if (stat(update->bundle, &file) == 0)
 			there->received = (uint64_t)file.st_size;
 		/* granary-update has taken it away, or it is none of this upload's. */
@@ -140,6 +143,21 @@ static json_t *refuse_second(struct host_update *update, uint64_t now)
 	return under_way ? answer_problem(409, "update_under_way", "an update is under way") : NULL;
 }
 
+/* Seconds to go, as it has gone so far; told at the moment of asking, for what is silent takes its
+ * time too. */
+static void show_eta(json_t *report, bool under_way)
+{
+	double done = (double)json_integer_value(json_object_get(report, "done_bytes"));
+	double size = (double)json_integer_value(json_object_get(report, "size_bytes"));
+	json_int_t began = json_integer_value(json_object_get(report, "began"));
+	double took = difftime(time(NULL), (time_t)began), eta = 0;
+
+	if (under_way && began && done > 0 && size > done && took > 0)
+		eta = took * (size - done) / done;
+	json_object_set_new(report, "eta_seconds", json_integer((json_int_t)eta));
+	json_object_del(report, "began");
+}
+
 static json_t *show(struct host_update *update, int status, uint64_t now)
 {
 	json_t *report, *boot = read_report(update, REPORT_BOOT), *body = json_object();
@@ -148,8 +166,10 @@ static json_t *show(struct host_update *update, int status, uint64_t now)
 
 	json_object_update(body, boot);
 	json_object_set_new(body, "under_way", json_boolean(under_way));
-	if (report)
+	if (report) {
+		show_eta(report, under_way);
 		json_object_set(body, "update", report);
+	}
 	if (find_bundle(update, &there))
 		json_object_set_new(body, "bundle",
 				    json_pack("{s:s,s:I,s:I,s:b}", "name", there.name, "size_bytes",
@@ -178,13 +198,15 @@ static json_t *failed(const struct err *err)
 /* @ask (stolen) is written down and the unit started. */
 static json_t *start(struct host_update *update, json_t *ask, bool rollback, uint64_t now)
 {
-	struct report report = {.state = REPORT_STARTING, .rollback = rollback};
+	struct report report = {
+	    .state = REPORT_STARTING, .rollback = rollback, .started = time(NULL)};
 	char path[UPDATE_PATH_ROOM], *text = json_dumps(ask, JSON_COMPACT);
 	struct err err = {0};
 	int result;
 
 	json_decref(ask);
 	snprintf(path, sizeof path, "%s/" REPORT_ASK, update->folder);
+	report_go(update->folder);
 	result = text ? file_replace(path, text, strlen(text), 0600, &err)
 		      : err_set(&err, -ENOMEM, "out of memory");
 	free(text); /* jansson's */
@@ -224,6 +246,24 @@ json_t *update_ask(struct host_update *update, const json_t *body, uint64_t now)
 		     false, now);
 }
 
+json_t *update_cancel(struct host_update *update, const json_t *body, uint64_t now)
+{
+	struct err err = {0};
+	json_t *report;
+	bool under_way = is_under_way(update, now, &report);
+	const char *kind = json_string_value(json_object_get(report, "kind"));
+	bool rollback = kind && strcmp(kind, "rollback") == 0;
+
+	(void)body;
+	json_decref(report);
+	if (!under_way || rollback)
+		return answer_problem(409, "no_update_under_way",
+				      "no update is being installed; there is nothing to cancel");
+	if (report_stop(update->folder, &err) < 0)
+		return failed(&err);
+	return show(update, 202, now);
+}
+
 json_t *update_rollback(struct host_update *update, const json_t *body, uint64_t now)
 {
 	json_t *refused = refuse_second(update, now);
@@ -257,6 +297,28 @@ static bool has_room(const struct host_update *update, uint64_t size)
 	       (uint64_t)room.f_bavail * room.f_frsize >= size + BUNDLE_ROOM;
 }
 
+static int hash_bundle(const struct host_update *update, char text[65], struct err *err);
+
+/* Who goes on is told the checksum of what is there, and has to say the whole one at the end: two
+ * files do not become one. */
+static json_t *go_on(const struct host_update *update, struct bundle_there *there)
+{
+	struct err err = {0};
+	char hash[65] = "";
+	json_t *reply;
+
+	if (hash_bundle(update, hash, &err) < 0)
+		return failed(&err);
+	if (there->received && !there->complete && !there->resumed) {
+		there->resumed = true;
+		if (note_write(update, there, &err) < 0)
+			return failed(&err);
+	}
+	reply = show_upload(201, there);
+	json_object_set_new(json_object_get(reply, "body"), "received_sha256", json_string(hash));
+	return reply;
+}
+
 json_t *bundle_begin(struct host_update *update, const json_t *body, uint64_t now)
 {
 	const char *name = json_string_value(json_object_get(body, "name"));
@@ -275,8 +337,8 @@ json_t *bundle_begin(struct host_update *update, const json_t *body, uint64_t no
 		return answer_problem(400, "bad_size", "a bundle has 1 byte to %llu GiB",
 				      BUNDLE_SIZE_MAX >> 30);
 	if (find_bundle(update, &there) && strcmp(there.name, name) == 0 &&
-	    there.size == (uint64_t)size)
-		return show_upload(201, &there);
+	    there.size == (uint64_t)size && !json_is_true(json_object_get(body, "anew")))
+		return go_on(update, &there);
 	drop(update);
 	if (!has_room(update, (uint64_t)size))
 		return answer_problem(507, "no_room",
@@ -290,7 +352,7 @@ json_t *bundle_begin(struct host_update *update, const json_t *body, uint64_t no
 		return answer_problem(500, "host_failed", "%s: %s", update->bundle,
 				      strerror(errno));
 	close(fd);
-	return show_upload(201, &there);
+	return go_on(update, &there);
 }
 
 /* Behind what is there; a piece is there whole or not at all. */
@@ -395,6 +457,10 @@ json_t *bundle_end(struct host_update *update, const json_t *body, uint64_t now)
 		return answer_problem(409, "not_all_there", "%llu of %llu bytes are there",
 				      (unsigned long long)there.received,
 				      (unsigned long long)there.size);
+	if (there.resumed && !wanted)
+		return answer_problem(400, "checksum_needed",
+				      "this upload was gone on with: its end needs the sha256 of "
+				      "all of the file, so that two files do not become one");
 	if (hash_bundle(update, hash, &err) < 0)
 		return failed(&err);
 	if (wanted && strcasecmp(wanted, hash) != 0) {

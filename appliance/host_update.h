@@ -11,7 +11,8 @@
  * in pieces, each at the offset that is told; it lies beside the settings' file:
  *
  *   SETTINGS.bundle       what has arrived of it
- *   SETTINGS.bundle.json  {"name", "size", "complete"}, durable before the first piece
+ *   SETTINGS.bundle.json  {"name", "size", "complete", "resumed"}, durable before the first piece;
+ *                         resumed: gone on with, its end needs a checksum
  *
  * The helper looks at no byte of it: granary-update does, in a unit of its own that start() starts,
  * and says in report.h's files how far it is. */
@@ -36,6 +37,8 @@ void update_init(struct host_update *update, const char *settings, const char *f
 /* What comes: a request's body and its query. What goes: {"status", "body"}. @now: of the loop. */
 json_t *update_show(struct host_update *update, const json_t *body, uint64_t now);
 json_t *update_ask(struct host_update *update, const json_t *body, uint64_t now);
+/* An install that is under way is given up, between two blocks; update_show() says when. */
+json_t *update_cancel(struct host_update *update, const json_t *body, uint64_t now);
 json_t *update_rollback(struct host_update *update, const json_t *body, uint64_t now);
 json_t *bundle_begin(struct host_update *update, const json_t *body, uint64_t now);
 json_t *bundle_piece(struct host_update *update, const json_t *body, uint64_t now);

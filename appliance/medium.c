@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +14,8 @@
 #include <linux/fs.h>
 
 #include "appliance/slot.h"
+
+#define LOOK_MS 200 /* whether it is to be given up, while a server sends nothing */
 
 int medium_read(int fd, void *data, size_t length)
 {
@@ -31,10 +34,33 @@ int medium_read(int fd, void *data, size_t length)
 	return 0;
 }
 
+int medium_take(const struct medium *medium, void *data, size_t length)
+{
+	struct pollfd wait = {.fd = medium->source, .events = POLLIN};
+	uint8_t *at = data;
+
+	while (length) {
+		ssize_t n;
+
+		if (medium->stopped && medium->stopped())
+			return -ECANCELED;
+		if (poll(&wait, 1, LOOK_MS) == 0)
+			continue;
+		n = read(medium->source, at, length);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		at += n;
+		length -= (size_t)n;
+	}
+	return 0;
+}
+
 static int read_bundle(void *context, void *data, size_t length, struct err *err)
 {
 	const struct medium *medium = context;
-	int result = medium_read(medium->source, data, length);
+	int result = medium_take(medium, data, length);
 
 	if (result == -ENODATA)
 		return err_set(err, result, "the bundle ends too early: it was cut off on its way");
@@ -142,6 +168,22 @@ static int write_env(void *context, const struct grubenv *env, struct err *err)
 	const struct medium *medium = context;
 
 	return env_write(medium->esp, env, err);
+}
+
+int medium_forget(const struct medium *medium, struct err *err)
+{
+	static const enum bundle_file boots[] = {BUNDLE_KERNEL, BUNDLE_INITRD};
+	char name[32];
+
+	for (unsigned i = 0; i < sizeof boots / sizeof *boots; i++) {
+		snprintf(name, sizeof name, "%c/%s", medium->target, bundle_file_name(boots[i]));
+		if (unlinkat(medium->esp, name, 0) < 0 && errno != ENOENT)
+			return err_set(err, -errno, "the boot partition: %s: %s", name,
+				       strerror(errno));
+	}
+	if (syncfs(medium->esp) < 0)
+		return err_set(err, -errno, "the boot partition: %s", strerror(errno));
+	return 0;
 }
 
 const struct install_ops medium_ops = {

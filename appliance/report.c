@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "appliance/files.h"
@@ -34,16 +35,30 @@ static int put(const char *folder, const char *name, json_t *object, struct err 
 	return result;
 }
 
+/* RFC 3339; empty: not yet. */
+static json_t *moment(int64_t seconds)
+{
+	time_t when = (time_t)seconds;
+	char text[32] = "";
+	struct tm parts;
+
+	if (seconds && gmtime_r(&when, &parts))
+		strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+	return json_string(text);
+}
+
 int report_tell(const char *folder, const struct report *report, struct err *err)
 {
 	char slot[2] = {report->slot, '\0'};
 
 	return put(folder, REPORT_UPDATE,
-		   json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:o}", "state", states[report->state],
-			     "kind", report->rollback ? "rollback" : "install", "version",
-			     report->version, "slot", slot, "done_bytes", (json_int_t)report->done,
-			     "size_bytes", (json_int_t)report->size, "code", report->code, "detail",
-			     control_text(report->err.text)),
+		   json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:I,s:s,s:o}", "state",
+			     states[report->state], "kind",
+			     report->rollback ? "rollback" : "install", "version", report->version,
+			     "slot", slot, "done_bytes", (json_int_t)report->done, "size_bytes",
+			     (json_int_t)report->size, "started", moment(report->started), "ended",
+			     moment(report->ended), "began", (json_int_t)report->began, "code",
+			     report->code, "detail", control_text(report->err.text)),
 		   err);
 }
 
@@ -57,6 +72,35 @@ int report_boot(const char *folder, const char *release, char running, const str
 		   json_pack("{s:s,s:s,s:s,s:b,s:s}", "release", release, "slot", slot, "next",
 			     next, "on_trial", !env->good, "failed", failed),
 		   err);
+}
+
+static void stop_path(const char *folder, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/" REPORT_STOP, folder);
+}
+
+int report_stop(const char *folder, struct err *err)
+{
+	char path[PATH_MAX];
+
+	stop_path(folder, path);
+	return file_replace(path, "", 0, 0600, err);
+}
+
+bool report_stopped(const char *folder)
+{
+	char path[PATH_MAX];
+
+	stop_path(folder, path);
+	return access(path, F_OK) == 0;
+}
+
+void report_go(const char *folder)
+{
+	char path[PATH_MAX];
+
+	stop_path(folder, path);
+	unlink(path);
 }
 
 int report_lock(const char *folder, int *ret_lock, struct err *err)
@@ -91,7 +135,7 @@ const char *report_code(int error)
 	    {-ENOKEY, "no_update_key"},         {-EBADMSG, "bundle_damaged"},
 	    {-ENODEV, "no_appliance"},          {-EBUSY, "update_under_way"},
 	    {-ENOSPC, "slot_too_small"},        {-ENOENT, "no_other_release"},
-	    {-ENETUNREACH, "download_failed"},
+	    {-ENETUNREACH, "download_failed"},  {-ECANCELED, "update_cancelled"},
 	};
 
 	for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++) {

@@ -2,6 +2,7 @@
 #ifndef APPLIANCE_REPORT_H
 #define APPLIANCE_REPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "appliance/grubenv.h"
@@ -11,11 +12,13 @@
  *   update.ask   what hostd wants done (granary-update asked)
  *   update.json  how far it is, or how it ended
  *   boot.json    which release runs, and what the boot loader was told last
+ *   update.stop  there while the one that is under way is to be given up (report_stop)
  *   update.lock  flock()ed as long as an update is under way, whoever has begun it */
 #define REPORT_FOLDER "/run/granary"
 #define REPORT_ASK    "update.ask"
 #define REPORT_UPDATE "update.json"
 #define REPORT_BOOT   "boot.json"
+#define REPORT_STOP   "update.stop"
 #define REPORT_LOCK   "update.lock"
 
 enum report_state {
@@ -31,8 +34,9 @@ struct report {
 	enum report_state state;
 	bool rollback; /* else an install */
 	char version[32], slot;
-	uint64_t done, size; /* bytes written and read back, of how many */
-	char code[24];       /* stable, for programs; of a failure */
+	uint64_t done, size;           /* bytes written and read back, of how many */
+	int64_t started, began, ended; /* began: to write; seconds since 1970, 0: not yet */
+	char code[24];                 /* stable, for programs; of a failure */
 	struct err err;
 };
 
@@ -41,6 +45,12 @@ struct report {
 int report_tell(const char *folder, const struct report *report, struct err *err);
 int report_boot(const char *folder, const char *release, char running, const struct grubenv *env,
 		struct err *err);
+
+/* report_stop: the update that is under way is to be given up; report_stopped: has that been said?
+ * report_go: it has not. */
+int report_stop(const char *folder, struct err *err);
+bool report_stopped(const char *folder);
+void report_go(const char *folder);
 
 /* report_lock: -EBUSY: an update is under way. *ret_lock is to be closed. */
 int report_lock(const char *folder, int *ret_lock, struct err *err)

@@ -42,11 +42,12 @@ extern char **environ;
 struct install {
 	struct medium medium; /* first: the context of its ops */
 	bool allow_older, dry;
+	bool touched; /* the slot is not what it was */
 	struct bundle bundle;
 	struct report report;
 	uint64_t told; /* bytes, in the report that stands */
 };
-#define TELL_BYTES (8u << 20)
+#define TELL_BYTES (1u << 20)
 
 static int usage(void)
 {
@@ -71,8 +72,20 @@ static int fail(const struct err *err)
 	return 1;
 }
 
+static bool stopped(void)
+{
+	return report_stopped(REPORT_FOLDER);
+}
+
+static int cancelled(struct err *err)
+{
+	return err_set(err, -ECANCELED, "the update was cancelled before anything was written");
+}
+
 static int cut_off(int code, struct err *err)
 {
+	if (code == -ECANCELED)
+		return cancelled(err);
 	if (code == -ENODATA)
 		return err_set(err, code, "the bundle ends too early: it was cut off on its way");
 	return err_set(err, code, "the bundle can not be read: %s", strerror(-code));
@@ -82,14 +95,14 @@ static int read_manifest(struct install *install, struct err *err)
 {
 	static uint8_t data[BUNDLE_HEAD + BUNDLE_MANIFEST_MAX + BUNDLE_SIGNATURE];
 	uint32_t length;
-	int result = medium_read(install->medium.source, data, BUNDLE_HEAD);
+	int result = medium_take(&install->medium, data, BUNDLE_HEAD);
 
 	if (result < 0)
 		return cut_off(result, err);
 	result = bundle_head(data, &length, err);
 	if (result < 0)
 		return result;
-	result = medium_read(install->medium.source, data + BUNDLE_HEAD, length + BUNDLE_SIGNATURE);
+	result = medium_take(&install->medium, data + BUNDLE_HEAD, length + BUNDLE_SIGNATURE);
 	if (result < 0)
 		return cut_off(result, err);
 	result =
@@ -150,38 +163,77 @@ static void tell_boot(const struct grubenv *env)
 		fprintf(stderr, "granary-update: %s\n", err.text);
 }
 
+/* Between two blocks is where an update can be given up. */
+static int go_on(struct err *err)
+{
+	return stopped() ? cancelled(err) : 0;
+}
+
 static void moved_on(struct install *install, size_t length)
 {
-	install->report.done += length;
-	if (install->report.done - install->told < TELL_BYTES)
+	struct report *report = &install->report;
+
+	report->done += length;
+	if (report->done - install->told < TELL_BYTES)
 		return;
-	install->told = install->report.done;
-	tell(&install->report);
+	install->told = report->done;
+	tell(report);
 }
 
 static int write_told(void *context, const void *data, size_t length, struct err *err)
 {
-	int result = medium_ops.write(context, data, length, err);
+	int result = go_on(err);
 
+	if (result == 0)
+		result = medium_ops.write(context, data, length, err);
 	moved_on(context, length);
 	return result;
 }
 
 static int read_back_told(void *context, void *data, size_t length, struct err *err)
 {
-	int result = medium_ops.read_back(context, data, length, err);
+	int result = go_on(err);
 
+	if (result == 0)
+		result = medium_ops.read_back(context, data, length, err);
 	moved_on(context, length);
 	return result;
 }
 
+static int begin_told(void *context, enum bundle_file file, uint64_t size, struct err *err)
+{
+	((struct install *)context)->touched = true;
+	return medium_ops.begin(context, file, size, err);
+}
+
 static int write_env_told(void *context, const struct grubenv *env, struct err *err)
 {
-	int result = medium_ops.write_env(context, env, err);
+	const struct install *install = context;
+	/* The last one is what cannot be taken back. */
+	int result = env->slot == install->report.slot ? go_on(err) : 0;
 
+	if (result == 0)
+		result = medium_ops.write_env(context, env, err);
 	if (result == 0)
 		tell_boot(env);
 	return result;
+}
+
+/* Half a release is none to go back to either; what became of it is said with why. */
+static void give_up(const struct install *install, struct err *err)
+{
+	struct err mine = {0};
+	char slot = install->medium.target;
+
+	if (!install->touched)
+		return;
+	if (medium_forget(&install->medium, &mine) < 0)
+		fprintf(stderr, "granary-update: slot %c: %s\n", slot, mine.text);
+	if (err->code == -ECANCELED)
+		err_set(err, -ECANCELED,
+			"the update was cancelled; slot %c holds no release now, the next start "
+			"is from the one that runs",
+			slot);
 }
 
 static int write_slot(struct install *install, char running, struct err *err)
@@ -192,14 +244,18 @@ static int write_slot(struct install *install, char running, struct err *err)
 
 	if (result < 0)
 		return result;
+	ops.begin = begin_told;
 	ops.write = write_told;
 	ops.read_back = read_back_told;
 	ops.write_env = write_env_told;
 	install->report.state = REPORT_WRITING;
 	for (unsigned i = 0; i < BUNDLE_FILES; i++) /* each is written and read back */
 		install->report.size += 2 * install->bundle.files[i].size;
+	install->report.began = time(NULL);
 	tell(&install->report);
 	result = install_release(&ops, install, &install->bundle, running, err);
+	if (result < 0)
+		give_up(install, err);
 	closed = esp_close(medium->esp, result < 0 ? NULL : err);
 	return result < 0 ? result : closed;
 }
@@ -225,6 +281,7 @@ static int with_bundle(struct install *install, struct err *err)
 static void tell_end(struct report *report, bool dry, const struct err *err)
 {
 	report->state = err->code ? REPORT_FAILED : dry ? REPORT_WOULD : REPORT_DONE;
+	report->ended = time(NULL);
 	report->err = *err;
 	if (err->code)
 		snprintf(report->code, sizeof report->code, "%s", report_code(err->code));
@@ -247,15 +304,20 @@ static int from_source(struct install *install, const char *name, struct err *er
 	return result < 0 ? result : err->code;
 }
 
-static int do_install(const char *name, bool allow_older, bool dry)
+static int do_install(const char *name, bool asked, bool allow_older, bool dry)
 {
-	struct install install = {.allow_older = allow_older, .dry = dry};
+	struct install install = {.medium.stopped = stopped,
+				  .allow_older = allow_older,
+				  .dry = dry,
+				  .report.started = time(NULL)};
 	struct err err = {0};
 	int lock;
 
 	/* Who comes second leaves the report to who was first. */
 	if (report_lock(REPORT_FOLDER, &lock, &err) < 0)
 		return fail(&err);
+	if (!asked) /* granary-hostd has done it: it may have been stopped since */
+		report_go(REPORT_FOLDER);
 	from_source(&install, name, &err);
 	tell_end(&install.report, dry, &err);
 	close(lock);
@@ -458,7 +520,7 @@ static int would_go_back(struct grubenv *env, char running, struct err *err)
 
 static int do_rollback(bool dry)
 {
-	struct report report = {.rollback = true, .state = REPORT_CHECKING};
+	struct report report = {.rollback = true, .state = REPORT_CHECKING, .started = time(NULL)};
 	struct err err = {0};
 	char running;
 	int lock;
@@ -488,7 +550,8 @@ static int do_asked(void)
 	if (json_is_true(json_object_get(ask, "rollback")))
 		status = do_rollback(dry);
 	else if (source)
-		status = do_install(source, json_is_true(json_object_get(ask, "allow_older")), dry);
+		status = do_install(source, true, json_is_true(json_object_get(ask, "allow_older")),
+				    dry);
 	else
 		fprintf(stderr, "granary-update: nothing was asked for\n");
 	if (status == 0 && source && upload && !dry)
@@ -533,7 +596,7 @@ int main(int argc, char **argv)
 	bool older = false, dry;
 
 	if (argc >= 3 && strcmp(argv[1], "install") == 0 && read_options(argv, 3, &older, &dry))
-		return do_install(argv[2], older, dry);
+		return do_install(argv[2], false, older, dry);
 	if (argc >= 2 && strcmp(argv[1], "rollback") == 0 && read_options(argv, 2, NULL, &dry))
 		return do_rollback(dry);
 	if (argc != 2)

@@ -134,6 +134,7 @@ int run_appliance_poweroff(struct command *command);
 int run_appliance_release(struct command *command);
 int run_appliance_upload(struct command *command);
 int run_appliance_update(struct command *command);
+int run_appliance_cancel(struct command *command);
 int run_appliance_rollback(struct command *command);
 int run_config_backup(struct command *command);
 int run_config_restore(struct command *command);

@@ -5,8 +5,8 @@
 
 #include "cli/cli.h"
 #include "core/control.h"
+#include "core/document.h"
 #include "core/heap.h"
-#include "core/yaml.h"
 
 /* The whole configuration as a document: shown, compared, made so. */
 
@@ -27,31 +27,6 @@ int run_export(struct command *command)
 /* --- reading -------------------------------------------------------------------------------- */
 
 #define DOCUMENT_MAX CONTROL_MESSAGE_MAX /* no longer one gets through */
-
-/* What is a text wherever the document has it: nobody has to quote a volume that is named 0815. */
-static bool is_text(const char *member)
-{
-	static const char *const names[] = {
-	    "alias",    "chap_secret", "chap_user",   "checksum",      "client",
-	    "devices",  "every",       "hosts",       "initiator",     "initiators",
-	    "iqn",      "keep",        "mutual_user", "mutual_secret", "name",
-	    "network",  "note",        "path",        "pool",          "prefix",
-	    "redirect", "security",    "server",      "snapshots",     "squash",
-	    "type",     "versions",    "volume",      "volumes",       "watermarks",
-	    "zone",     NULL};
-
-	for (unsigned i = 0; names[i]; i++)
-		if (strcmp(names[i], member) == 0)
-			return true;
-	return false;
-}
-
-static const struct yaml_rules rules = {
-    .core = true,
-    .depth_max = CONTROL_JSON_DEPTH_MAX - 4, /* it is sent inside others */
-    .values_max = CONTROL_JSON_VALUES_MAX,
-    .is_text = is_text,
-};
 
 /* Past the mark of UTF-8 and white space. */
 static size_t begin_of(const char *text, size_t length)
@@ -75,7 +50,7 @@ static json_t *parse_document(const char *path, const char *text, size_t length,
 
 	if (braces)
 		document = json_loadb(text + begin, length - begin, JSON_REJECT_DUPLICATES, &error);
-	yaml = yaml_read(text, length, &rules, lines, &err);
+	yaml = yaml_read(text, length, &document_rules, lines, &err);
 	if (document) {
 		json_decref(yaml);
 		return document;

@@ -69,8 +69,43 @@ struct sending {
 	int fd;
 	uint64_t size, at;
 	uint8_t *data;
-	char *text; /* base64 of it */
+	char *text;       /* base64 of it */
+	EVP_MD_CTX *hash; /* of all before at */
 };
+
+/* Hashed up to @to; 0 or what is told. */
+static int hash_up_to(struct sending *sending, uint64_t to)
+{
+	if (EVP_DigestInit_ex(sending->hash, EVP_sha256(), NULL) != 1)
+		return command_fail("out of memory");
+	for (sending->at = 0; sending->at < to;) {
+		uint64_t left = to - sending->at;
+		ssize_t got = pread(sending->fd, sending->data, left < PIECE ? left : PIECE,
+				    (off_t)sending->at);
+
+		if (got <= 0)
+			return command_fail("%s: %s", sending->command->position[0],
+					    got < 0 ? strerror(errno) : "it has got shorter");
+		EVP_DigestUpdate(sending->hash, sending->data, (size_t)got);
+		sending->at += (uint64_t)got;
+	}
+	return 0;
+}
+
+/* What the hash is by now; it goes on. */
+static void hash_text(const struct sending *sending, char text[65])
+{
+	EVP_MD_CTX *copy = EVP_MD_CTX_new();
+	uint8_t digest[32];
+
+	text[0] = '\0';
+	if (copy && EVP_MD_CTX_copy_ex(copy, sending->hash) == 1 &&
+	    EVP_DigestFinal_ex(copy, digest, NULL) == 1) {
+		for (unsigned i = 0; i < sizeof digest; i++)
+			snprintf(text + (size_t)2 * i, 3, "%02x", digest[i]);
+	}
+	EVP_MD_CTX_free(copy);
+}
 
 static int send_piece(struct sending *sending)
 {
@@ -88,6 +123,7 @@ static int send_piece(struct sending *sending)
 			      &reply, PATH "/bundle?offset=%s", offset);
 	if (status)
 		return status;
+	EVP_DigestUpdate(sending->hash, sending->data, (size_t)got);
 	sending->at = (uint64_t)json_integer_value(json_object_get(reply, "received_bytes"));
 	json_decref(reply);
 	if (isatty(STDERR_FILENO))
@@ -95,24 +131,47 @@ static int send_piece(struct sending *sending)
 	return 0;
 }
 
-static int send_all(struct sending *sending, const char *name)
+static int begin(struct sending *sending, const char *name, bool anew, char there[65])
 {
 	json_t *reply;
-	int status =
-	    command_call(sending->command, "POST",
-			 json_pack("{s:s,s:I}", "name", name, "size", (json_int_t)sending->size),
-			 &reply, PATH "/bundle");
+	const char *hash;
+	int status = command_call(sending->command, "POST",
+				  json_pack("{s:s,s:I,s:b}", "name", name, "size",
+					    (json_int_t)sending->size, "anew", anew),
+				  &reply, PATH "/bundle");
 
 	if (status)
 		return status;
-	sending->at = (uint64_t)json_integer_value(json_object_get(reply, "received_bytes"));
+	hash = json_string_value(json_object_get(reply, "received_sha256"));
+	snprintf(there, 65, "%s", hash ? hash : "");
+	status = hash_up_to(sending,
+			    (uint64_t)json_integer_value(json_object_get(reply, "received_bytes")));
 	json_decref(reply);
+	return status;
+}
+
+static int send_all(struct sending *sending, const char *name)
+{
+	char there[65], mine[65];
+	json_t *reply;
+	int status = begin(sending, name, false, there);
+
+	if (status)
+		return status;
+	hash_text(sending, mine);
+	if (sending->at && strcmp(there, mine) != 0) {
+		fprintf(stderr, "what is there of %s is of another file; this one is sent whole\n",
+			name);
+		status = begin(sending, name, true, there);
+	}
 	while (status == 0 && sending->at < sending->size)
 		status = send_piece(sending);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\n");
+	hash_text(sending, mine);
 	if (status == 0)
-		status = command_call(sending->command, "POST", NULL, &reply, PATH "/bundle/done");
+		status = command_call(sending->command, "POST", json_pack("{s:s}", "sha256", mine),
+				      &reply, PATH "/bundle/done");
 	return status ? status
 		      : say(sending->command, reply,
 			    "%s is there; \"granary appliance update\" installs it", name);
@@ -131,11 +190,14 @@ int run_appliance_upload(struct command *command)
 		sending.size = (uint64_t)info.st_size;
 		sending.data = heap_alloc(PIECE);
 		sending.text = heap_alloc(PIECE / 3 * 4 + 8);
-		status = sending.data && sending.text ? send_all(&sending, slash ? slash + 1 : path)
-						      : command_fail("out of memory");
+		sending.hash = EVP_MD_CTX_new();
+		status = sending.data && sending.text && sending.hash
+			     ? send_all(&sending, slash ? slash + 1 : path)
+			     : command_fail("out of memory");
 	}
 	heap_free(sending.data);
 	heap_free(sending.text);
+	EVP_MD_CTX_free(sending.hash);
 	if (sending.fd >= 0)
 		close(sending.fd);
 	return status;
@@ -223,6 +285,19 @@ int run_appliance_update(struct command *command)
 		json_object_set_new(body, "allow_older", json_true());
 	status = command_call(command, "POST", body, &reply, PATH);
 	return told(command, status, reply);
+}
+
+int run_appliance_cancel(struct command *command)
+{
+	json_t *reply;
+	int status = command_call(command, "DELETE", NULL, &reply, PATH);
+	const char *detail;
+
+	if (status)
+		return status;
+	detail = text_of(json_object_get(reply, "update"), "detail");
+	return say(command, reply, "%s",
+		   *detail ? detail : "the update ends; \"granary appliance release\" says when");
 }
 
 int run_appliance_rollback(struct command *command)

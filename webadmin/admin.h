@@ -33,9 +33,16 @@ void relay_stop(struct relay_thread *thread);
 /* relay_send: @message (stolen) to the helper, and answered() with its reply, NULL when it gave
  * none (a @request that can not be sent is refused at once). @follow_ms: a reply of 202 is the
  * beginning of an update: so long at most until it is past its checks, and the reply is its state
- * then; 0: not. */
+ * then, or of a DELETE, until it has ended; 0: not. */
 void relay_send(struct api_request *request, json_t *message, unsigned follow_ms,
 		void (*answered)(struct api_request *request, const json_t *reply));
+/* relay_look: GET @path of the helper, apart from what waits for it: answered() with NULL when
+ * there is none, or it does not answer in a moment. */
+void relay_look(struct api_request *request, const char *path,
+		void (*answered)(struct api_request *request, const json_t *reply));
+/* api_update.c: the last update of the appliance as a job, new; of what relay_look() was told.
+ * NULL: there was none. */
+json_t *update_show_job(const json_t *reply);
 /* relay_answer: the helper's reply as it is. */
 void relay_answer(struct api_request *request, const json_t *reply);
 
@@ -64,10 +71,10 @@ struct webadmin {
 	struct replication *replication;
 	unsigned replica_calls;              /* of exports that are being made after a promotion */
 	struct replica_batch *replica_batch; /* while such calls are begun: theirs */
-	struct relay_thread relay;
-	struct backups *backups; /* backup.h; NULL: not asked for yet */
-	struct gather *gather;   /* a support bundle that is being made; NULL: none */
-	bool applying;           /* a document of the whole configuration */
+	struct relay_thread relay, looks;    /* what changes something may take its time */
+	struct backups *backups;             /* backup.h; NULL: not asked for yet */
+	struct gather *gather;               /* a support bundle that is being made; NULL: none */
+	bool applying;                       /* a document of the whole configuration */
 	struct certificate certificate;
 	int64_t expires;         /* certificate_expires() */
 	int64_t nfs_tls_expires; /* nfs_tls.h */

@@ -136,6 +136,7 @@ void api_status_show(struct api_request *request);
 void api_support_bundle(struct api_request *request);
 void api_appliance(struct api_request *request);
 void api_update(struct api_request *request);
+void api_update_cancel(struct api_request *request);
 void api_update_piece(struct api_request *request);
 void api_routes_list(struct api_request *request);
 void api_event_list(struct api_request *request);

@@ -16,6 +16,7 @@
 #define HELPER      "/run/granary/host.sock"
 #define ANSWER_MS   30000
 #define LOOK_MS     100
+#define LOOKS_MS    2000 /* who only looks is told without it rather than late */
 #define WAITING_MAX 32u
 
 struct relay {
@@ -23,18 +24,22 @@ struct relay {
 	struct list link;
 	struct api_request *request;
 	struct relay_thread *thread;
-	unsigned follow_ms;
+	unsigned follow_ms, answer_ms;
+	bool looks; /* can do without the answer */
 	void (*answered)(struct api_request *request, const json_t *reply);
 	json_t *asked, *reply;
 };
 
-/* Its bundle is still being looked at. */
-static bool is_checking(const json_t *reply)
+/* Its bundle is still being looked at; of one that is to end, it has not. */
+static bool is_to_follow(const struct relay *relay)
 {
-	const json_t *body = json_object_get(reply, "body");
+	const json_t *body = json_object_get(relay->reply, "body");
+	const char *method = json_string_value(json_object_get(relay->asked, "method"));
 	const char *state =
 	    json_string_value(json_object_get(json_object_get(body, "update"), "state"));
 
+	if (method && strcmp(method, "DELETE") == 0)
+		return json_is_true(json_object_get(body, "under_way"));
 	return state && (strcmp(state, "starting") == 0 || strcmp(state, "checking") == 0);
 }
 
@@ -43,7 +48,7 @@ static void follow(struct relay *relay)
 	const struct timespec moment = {.tv_nsec = LOOK_MS * 1000000l};
 	json_t *look = json_pack("{s:s,s:s}", "method", "GET", "path", "/api/v1/appliance/update");
 
-	for (unsigned waited = 0; look && waited < relay->follow_ms && is_checking(relay->reply) &&
+	for (unsigned waited = 0; look && waited < relay->follow_ms && is_to_follow(relay) &&
 				  !atomic_load(&relay->thread->stop);
 	     waited += LOOK_MS) {
 		json_t *now = NULL;
@@ -63,7 +68,7 @@ static void *call_helper(void *argument)
 {
 	struct relay *relay = argument;
 
-	if (control_call(HELPER, relay->asked, ANSWER_MS, &relay->reply, NULL) < 0)
+	if (control_call(HELPER, relay->asked, relay->answer_ms, &relay->reply, NULL) < 0)
 		relay->reply = NULL;
 	if (relay->follow_ms && json_integer_value(json_object_get(relay->reply, "status")) == 202)
 		follow(relay);
@@ -131,7 +136,10 @@ static struct relay *take_waiting(struct relay_thread *thread)
 static void refuse(struct relay *relay, const char *code, const char *why)
 {
 	json_decref(relay->asked);
-	api_reply_error(relay->request, 503, code, "%s", why);
+	if (relay->looks)
+		relay->answered(relay->request, NULL);
+	else
+		api_reply_error(relay->request, 503, code, "%s", why);
 }
 
 static void start_next(struct relay_thread *thread)
@@ -167,29 +175,21 @@ void relay_stop(struct relay_thread *thread)
 	join(thread);
 }
 
-void relay_send(struct api_request *request, json_t *message, unsigned follow_ms,
-		void (*answered)(struct api_request *request, const json_t *reply))
+/* @relay as it is to be, its message stolen. */
+static void line_up(const struct relay *wanted)
 {
-	struct relay_thread *thread = &request->admin->relay;
-	struct relay *relay;
+	struct api_request *request = wanted->request;
+	struct relay_thread *thread = wanted->thread;
+	struct relay *relay = wanted->asked ? heap_zalloc(sizeof *relay) : NULL;
 
-	if (!there_is_one(request)) {
-		json_decref(message);
-		return;
-	}
-	relay = message ? heap_zalloc(sizeof *relay) : NULL;
 	if (!relay) {
-		json_decref(message);
+		json_decref(wanted->asked);
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
 	}
 	request->state = relay;
 	thread->loop = request->admin->options.control;
-	*relay = (struct relay){.request = request,
-				.thread = thread,
-				.follow_ms = follow_ms,
-				.answered = answered,
-				.asked = message};
+	*relay = *wanted;
 	if (thread->waiting_count >= WAITING_MAX) {
 		refuse(relay, "busy", "the host helper is at work, come again");
 		return;
@@ -197,6 +197,40 @@ void relay_send(struct api_request *request, json_t *message, unsigned follow_ms
 	list_push_back(&thread->waiting, &relay->link);
 	thread->waiting_count++;
 	start_next(thread);
+}
+
+void relay_send(struct api_request *request, json_t *message, unsigned follow_ms,
+		void (*answered)(struct api_request *request, const json_t *reply))
+{
+	const struct relay relay = {.request = request,
+				    .thread = &request->admin->relay,
+				    .follow_ms = follow_ms,
+				    .answer_ms = ANSWER_MS,
+				    .answered = answered,
+				    .asked = message};
+
+	if (there_is_one(request))
+		line_up(&relay);
+	else
+		json_decref(message);
+}
+
+void relay_look(struct api_request *request, const char *path,
+		void (*answered)(struct api_request *request, const json_t *reply))
+{
+	const struct relay relay = {.request = request,
+				    .thread = &request->admin->looks,
+				    .answer_ms = LOOKS_MS,
+				    .looks = true,
+				    .answered = answered,
+				    .asked = json_pack("{s:s,s:s}", "method", "GET", "path", path)};
+
+	if (access(HELPER, F_OK) == 0) {
+		line_up(&relay);
+		return;
+	}
+	json_decref(relay.asked);
+	answered(request, NULL);
 }
 
 void api_appliance(struct api_request *request)

@@ -168,9 +168,35 @@ static json_t *show_configuration(struct webadmin *admin)
 			 show_schedules_wanted(admin), "isns", isns_show_wanted(admin));
 }
 
+static void show_tag(struct api_request *request, const json_t *document)
+{
+	char tag[17];
+
+	if (api_tag(document, tag))
+		api_extra(request, "etag", json_sprintf("\"%s\"", tag));
+}
+
+/* Is @document what If-Match names? False: it was answered. No turn is waited for, since each step
+ * waits for its own; the plan is made of what is compared here. */
+static bool is_fresh(struct api_request *request, const json_t *document)
+{
+	char tag[17], wanted[24];
+
+	if (!request->if_match || strcmp(request->if_match, "*") == 0)
+		return true;
+	snprintf(wanted, sizeof wanted, "\"%s\"", api_tag(document, tag) ? tag : "-");
+	if (strcmp(request->if_match, wanted) == 0)
+		return true;
+	api_reply_error(request, 412, "stale", "it has been changed since; look at it again");
+	return false;
+}
+
 void api_configuration_show(struct api_request *request)
 {
-	api_reply(request, 200, show_configuration(request->admin));
+	json_t *document = show_configuration(request->admin);
+
+	show_tag(request, document);
+	api_reply(request, 200, document);
 }
 
 /* --- carrying out --------------------------------------------------------------------------- */
@@ -245,10 +271,16 @@ static void next_step(struct message *message)
 static json_t *make_steps(struct api_request *request)
 {
 	bool prune = json_is_true(json_object_get(request->body, "prune"));
-	json_t *current = show_configuration(request->admin);
-	json_t *steps =
-	    plan_make(current, json_object_get(request->body, "document"), prune, &request->err);
+	json_t *current = show_configuration(request->admin), *steps = NULL;
 
+	if (!is_fresh(request, current)) {
+		json_decref(current);
+		return NULL;
+	}
+	steps =
+	    plan_make(current, json_object_get(request->body, "document"), prune, &request->err);
+	if (steps && api_is_dry(request))
+		show_tag(request, current);
 	json_decref(current);
 	if (!steps)
 		api_reply_error(request, 422, "bad_document", "%s", request->err.text);

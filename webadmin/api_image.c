@@ -23,10 +23,31 @@ static json_t *show_upload(const struct image_work *work, const struct upload *u
 			 "piece_bytes", (int)IMAGE_PIECE_MAX);
 }
 
+/* What is there of it as a number that tells files apart; false: no memory. */
+static bool hash_so_far(const struct upload *upload, char text[HASH_TEXT])
+{
+	EVP_MD_CTX *copy = EVP_MD_CTX_new();
+	uint8_t hash[HASH_BYTES];
+	bool good = copy && EVP_MD_CTX_copy_ex(copy, upload->hash) == 1 &&
+		    EVP_DigestFinal_ex(copy, hash, NULL) == 1;
+
+	EVP_MD_CTX_free(copy);
+	for (unsigned i = 0; good && i < HASH_BYTES; i++)
+		snprintf(text + (size_t)2 * i, 3, "%02x", hash[i]);
+	return good;
+}
+
 static void begun(struct image_work *work)
 {
 	json_t *body = show_upload(work, work->upload);
 
+	if (!hash_so_far(work->upload, work->hash)) {
+		json_decref(body);
+		image_work_failed(work, -ENOMEM);
+		return;
+	}
+	json_object_set_new(body, "received_sha256", json_string(work->hash));
+	work->upload->resumed |= work->upload->received > 0;
 	api_reply(image_work_end(work, false), 201, body);
 }
 
@@ -143,7 +164,7 @@ static bool read_progress(const char *text, uint64_t size, uint64_t *ret_receive
 /* An old part: gone on with when it is of an image of the same size, else made anew. */
 static void progress_read(struct image_work *work, int result)
 {
-	if (result == 0 && read_progress(work->progress, work->size, &work->offset))
+	if (result == 0 && !work->anew && read_progress(work->progress, work->size, &work->offset))
 		image_set_size(work, &work->object, work->offset, part_cut);
 	else
 		image_remove(work, work->part, make_part);
@@ -182,8 +203,9 @@ void api_image_begin(struct api_request *request)
 	struct upload *upload;
 	const char *name;
 	json_int_t size;
+	int anew = 0;
 
-	if (!api_unpack(request, "{s:s,s:I}", "name", &name, "size", &size))
+	if (!api_unpack(request, "{s:s,s:I,s?:b}", "name", &name, "size", &size, "anew", &anew))
 		return;
 	if (size < 1 || (uint64_t)size > IMAGE_SIZE_MAX) {
 		api_reply_error(request, 400, "bad_size", "an image has 1 byte to %llu GiB",
@@ -193,13 +215,14 @@ void api_image_begin(struct api_request *request)
 	if (!(work = image_work_new(request, name)))
 		return;
 	work->size = (uint64_t)size;
+	work->anew = anew;
 	upload = upload_find(request->admin, work->share, name);
 	if (upload && upload->busy) {
 		api_reply_error(image_work_end(work, false), 409, "busy",
 				"a piece of this image is being written");
 		return;
 	}
-	if (upload && upload->size == work->size) {
+	if (upload && upload->size == work->size && !anew) {
 		upload->busy = true;
 		work->upload = upload;
 		upload_used(request->admin, upload);
@@ -478,6 +501,10 @@ void api_image_end(struct api_request *request)
 		api_reply_error(image_work_end(work, false), 409, "not_all_there",
 				"%" PRIu64 " of %" PRIu64 " bytes are there", upload->received,
 				upload->size);
+	else if (upload->resumed && !hash)
+		api_reply_error(image_work_end(work, false), 400, "checksum_needed",
+				"this upload was gone on with: its end needs the sha256 of all of "
+				"the file, so that two files do not become one");
 	else
 		image_find_directory(work, end_in);
 }

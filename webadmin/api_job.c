@@ -4,7 +4,7 @@
 #include "webadmin/move.h"
 
 /* Long work, the same shape for each kind: the scrub of a pool, a device of one that is being
- * evacuated, a volume on its way to another pool. */
+ * evacuated, a volume on its way to another pool, an update of the appliance. */
 
 static json_t *show_scrub_job(struct pool *pool)
 {
@@ -24,9 +24,9 @@ static json_t *show_scrub_job(struct pool *pool)
 	return job;
 }
 
-void api_job_list(struct api_request *request)
+static void list_jobs(struct api_request *request, const json_t *update)
 {
-	json_t *jobs = json_array();
+	json_t *jobs = json_array(), *last = update_show_job(update);
 
 	list_for_each (it, &request->model->pools) {
 		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
@@ -40,5 +40,12 @@ void api_job_list(struct api_request *request)
 	}
 	list_for_each (it, &request->model->moves)
 		json_array_append_new(jobs, show_move(list_entry(it, struct model_move, link)));
+	if (last)
+		json_array_append_new(jobs, last);
 	api_reply(request, 200, jobs);
+}
+
+void api_job_list(struct api_request *request)
+{
+	relay_look(request, "/api/v1/appliance/update", list_jobs);
 }

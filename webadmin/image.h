@@ -15,7 +15,9 @@
  * I1 A piece is taken at the offset up to which all is there, and nowhere else.
  * I2 What the attribute IMAGE_PROGRESS of a part says is durable: an upload whose memory has gone
  *    (a restart, too many others) goes on from there, and what is there is hashed again.
- * I3 The name is given after the commit of everything, under one write verifier. */
+ * I3 The name is given after the commit of everything, under one write verifier.
+ * I4 Two files do not become one: begin says the checksum of what is there, and an upload that was
+ *    gone on with needs the checksum of all of it at its end. */
 
 #define IMAGE_UPLOADS_MAX 16u           /* whose hash is kept; more take the place of the oldest */
 #define IMAGE_PIECE_MAX   (1u << 20)    /* bytes of a piece */
@@ -40,6 +42,7 @@ struct upload {
 	uint64_t verifier;             /* the share's when it was begun, or gone on with */
 	EVP_MD_CTX *hash;              /* of what was received */
 	bool busy;                     /* a request works on it */
+	bool resumed;                  /* gone on with, maybe by who has another file (I4) */
 };
 
 struct image_work {
@@ -57,6 +60,7 @@ struct image_work {
 	char wanted[HASH_TEXT], hash[HASH_TEXT], progress[PROGRESS_TEXT];
 	uint64_t size, offset; /* offset: of what is hashed again; of the list's page */
 	uint32_t length;
+	bool anew;       /* what is there of a part goes */
 	uint8_t *buffer; /* IMAGE_PIECE_MAX bytes */
 	/* of a list */
 	json_t *list;

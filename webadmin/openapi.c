@@ -290,6 +290,9 @@ static const struct object objects[] = {
      {{"name", FIELD_TEXT, true},
       {"size_bytes", FIELD_NUMBER, true},
       {"received_bytes", FIELD_NUMBER, true, "where the next piece goes"},
+      {"received_sha256", FIELD_TEXT, false,
+       "of its beginning: the SHA-256 of what is there; another one than the file's that is sent "
+       "says that it is of another file"},
       {"piece_bytes", FIELD_NUMBER, true, "of a piece at most"}}},
     {"Target",
      "An iSCSI target",
@@ -503,13 +506,15 @@ static const struct object objects[] = {
     {"Job",
      "Long work",
      {{"id", FIELD_TEXT, true},
-      {"kind", FIELD_TEXT, true, "scrub"},
+      {"kind", FIELD_TEXT, true, "scrub, evacuate, resilver, move, update or rollback"},
       {"object", FIELD_TEXT, true, "name of what it works on"},
-      {"state", FIELD_TEXT, true, "running, paused, done or stopped"},
+      {"state", FIELD_TEXT, true, "running, paused, done, stopped or failed"},
       {"progress", FIELD_REAL, true, "0 to 1"},
       {"started", FIELD_TEXT, true, "RFC 3339, empty for never"},
       {"ended", FIELD_TEXT, true},
-      {"eta_seconds", FIELD_NUMBER, true}}},
+      {"eta_seconds", FIELD_NUMBER, true},
+      {"step", FIELD_TEXT, false, "of an update: starting, checking or writing"},
+      {"text", FIELD_TEXT, false, "how it is, or why it failed"}}},
     {"Me",
      "Who is signed in",
      {{"name", FIELD_TEXT, true},
@@ -612,7 +617,8 @@ static const struct object objects[] = {
       {"under_way", FIELD_SWITCH, true},
       {"update", FIELD_OBJECT, false,
        "kind (install, rollback), state (starting, checking, writing, done, would, failed), "
-       "version, slot, done_bytes of size_bytes; of one that failed code and detail"},
+       "version, slot, done_bytes of size_bytes, started, ended, eta_seconds; of one that failed "
+       "code and detail"},
       {"bundle", FIELD_OBJECT, false, "uploaded: name, size_bytes, received_bytes, complete"}}},
     {"Bundle",
      "An update bundle that was uploaded",
@@ -707,12 +713,18 @@ static json_t *problem_reply(const char *description)
 static json_t *good_reply(const struct route *route)
 {
 	json_t *schema = route->answer ? schema_reference(route->answer) : json_object();
+	json_t *reply, *content;
 
-	return json_pack("{s:s,s:{s:{s:o}}}", "description", route->summary, "content",
-			 route->flags & ROUTE_TEXT   ? "text/plain"
-			 : route->flags & ROUTE_FILE ? "application/gzip"
-						     : "application/json",
-			 "schema", schema);
+	reply = json_pack("{s:s,s:{s:{s:o}}}", "description", route->summary, "content",
+			  route->flags & ROUTE_TEXT   ? "text/plain"
+			  : route->flags & ROUTE_FILE ? "application/gzip"
+						      : "application/json",
+			  "schema", schema);
+	content = json_object_get(reply, "content");
+	if (route->flags & ROUTE_DOCUMENT && strcmp(route->method, "GET") == 0)
+		json_object_set_new(content, "application/yaml",
+				    json_pack("{s:o}", "schema", schema_reference(route->answer)));
+	return reply;
 }
 
 static json_t *parameter(const char *name, const char *in, bool required, const char *summary)
@@ -731,11 +743,17 @@ static json_t *request_body(const struct route *route)
 	json_t *schema = route->flags & ROUTE_BYTES
 			     ? json_pack("{s:s,s:s}", "type", "string", "format", "binary")
 			     : fields_schema(route->body, false);
+	json_t *body;
 
-	return json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
-			 route->flags & ROUTE_BYTES ? "application/octet-stream"
-						    : "application/json",
-			 "schema", schema);
+	body =
+	    json_pack("{s:b,s:{s:{s:o}}}", "required", 1, "content",
+		      route->flags & ROUTE_BYTES ? "application/octet-stream" : "application/json",
+		      "schema", schema);
+	if (route->flags & ROUTE_DOCUMENT) /* the document itself; prune is in the query */
+		json_object_set_new(
+		    json_object_get(body, "content"), "application/yaml",
+		    json_pack("{s:o}", "schema", schema_reference("Configuration")));
+	return body;
 }
 
 static bool is_diff(const struct route *route)
@@ -754,6 +772,12 @@ static json_t *parameters(const struct route *route)
 
 		snprintf(name, sizeof name, "%.*s", (int)length, at);
 		json_array_append_new(list, parameter(name, "path", true, NULL));
+	}
+	if (route->flags & ROUTE_DOCUMENT && strcmp(route->method, "PUT") == 0) {
+		json_array_append_new(list, parameter("If-Match", "header", false,
+						      "the ETag that a GET or a dry run showed"));
+		json_array_append_new(list, parameter("prune", "query", false,
+						      "1: as the member; for a body of YAML"));
 	}
 	if (route->flags & ROUTE_CHANGE) {
 		json_array_append_new(list, parameter("If-Match", "header", false,

@@ -43,7 +43,8 @@ enum route_flags {
 	ROUTE_BYTES = 512,    /* the body is bytes: over HTTPS as they are, else base64 in "data" */
 	ROUTE_PAGED = 4,      /* a list that takes ?limit= and ?cursor= */
 	ROUTE_REPLICA = 1024, /* also for the role replication */
-	/* Likewise, and what would be different is a DryRun: api_reply_dry() */
+	ROUTE_DOCUMENT = 4096, /* over HTTPS YAML too; its handler compares If-Match */
+	/* As ROUTE_DRY, and what would be different is a DryRun: api_reply_dry() */
 	ROUTE_DRY_DIFF = 2048 | ROUTE_DRY,
 };
 

@@ -477,6 +477,7 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 		timer_stop(&list_entry(it, struct model_pool, link)->retry);
 	access_quiet(admin->access);
 	relay_stop(&admin->relay);
+	relay_stop(&admin->looks);
 	gather_stop(admin);
 	backups_stop(admin);
 	ups_stop(admin);

@@ -49,6 +49,7 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	admin->started_wall_ns = loop_wall(options->control);
 	list_init(&admin->changes);
 	list_init(&admin->relay.waiting);
+	list_init(&admin->looks.waiting);
 	list_init(&admin->replays);
 	list_init(&admin->schedules);
 	list_init(&admin->retired_moves);

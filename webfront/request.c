@@ -91,6 +91,11 @@ static bool read_body(const struct front_request *request, json_t **ret_body,
 		*ret_body = bytes_body(request);
 		return *ret_body || refuse(refusal, 503, "no_memory", "out of memory");
 	}
+	if (front_is_document(request->target) && front_is_yaml(request->type)) {
+		*ret_body = front_document_read(request, &err);
+		return *ret_body ||
+		       refuse(refusal, 400, "bad_yaml", err.code ? err.text : "out of memory");
+	}
 	if (!is_type(request->type, "application/json"))
 		return refuse(refusal, 415, "bad_type", "the body has to be application/json");
 	*ret_body = control_parse(request->body, request->length, &err);

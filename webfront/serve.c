@@ -176,11 +176,13 @@ static char *decode_file(const char *text, size_t *ret_length)
 }
 
 /* The body's bytes as they go out (free() them). */
-static char *body_of(const json_t *reply, size_t *ret_length)
+static char *body_of(const json_t *reply, bool yaml, size_t *ret_length)
 {
 	const json_t *body = json_object_get(reply, "body");
 	char *text;
 
+	if (yaml)
+		return front_document_write(body, ret_length);
 	if (text_of(reply, "encoding") && json_is_string(body))
 		return decode_file(json_string_value(body), ret_length);
 	text = text_of(reply, "type") && json_is_string(body)
@@ -210,13 +212,21 @@ static void add_members(struct MHD_Response *response, struct MHD_Connection *co
 	add_header(response, "Cache-Control", "no-store");
 }
 
+static const char *header(struct MHD_Connection *connection, const char *name)
+{
+	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
 static enum MHD_Result answer_reply(struct MHD_Connection *connection, const char *target,
 				    const json_t *reply)
 {
 	int status = (int)json_integer_value(json_object_get(reply, "status"));
-	const char *type = text_of(reply, "type");
+	bool yaml = status == 200 && front_is_document(target) &&
+		    json_object_get(json_object_get(reply, "body"), "version") &&
+		    front_wants_yaml(header(connection, "Accept"));
+	const char *type = yaml ? "application/yaml" : text_of(reply, "type");
 	size_t length = 0;
-	char *text = body_of(reply, &length);
+	char *text = body_of(reply, yaml, &length);
 	struct MHD_Response *response;
 
 	if (!text || status < 200 || status > 599) {
@@ -235,11 +245,6 @@ static enum MHD_Result answer_reply(struct MHD_Connection *connection, const cha
 }
 
 /* --- to the daemon -------------------------------------------------------------------------- */
-
-static const char *header(struct MHD_Connection *connection, const char *name)
-{
-	return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
-}
 
 static void address_of(struct MHD_Connection *connection, char text[64])
 {

@@ -82,6 +82,17 @@ struct front_refusal {
 	const char *code;
 	char detail[500];
 };
+/* document.c: the document of the configuration, which may be YAML here. front_is_document: is it
+ * what
+ * @target names? front_is_yaml: of a body's type; front_wants_yaml: of Accept. front_document_read:
+ * the request's body for the daemon; front_document_write: as text, free() it. NULL: @err says why;
+ * no memory. */
+bool front_is_document(const char *target);
+bool front_is_yaml(const char *type);
+bool front_wants_yaml(const char *accept);
+json_t *front_document_read(const struct front_request *request, struct err *err);
+char *front_document_write(const json_t *document, size_t *ret_length);
+
 bool front_reads_only(const char *method);
 /* front_head_good: without the body. front_message: for the daemon, the caller's; NULL: refused. */
 bool front_head_good(const struct front_request *request, struct front_refusal *refusal);

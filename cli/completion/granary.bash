@@ -38,7 +38,7 @@ _granary()
 	session) list="list drop" ;;
 	slow) list="list set" ;;
 	setup) list="code" ;;
-	appliance) list="show network confirm revert time name restart poweroff release upload update rollback" ;;
+	appliance) list="show network confirm revert time name restart poweroff release upload update cancel rollback" ;;
 	account) list="list create change delete" ;;
 	token) list="list create delete" ;;
 	audit) list="list export check" ;;

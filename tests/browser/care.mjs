@@ -61,6 +61,10 @@ async function images() {
 	let pieces = 0;
 	await page.route("**/images/large.iso?*", (route) => (++pieces === 3 ? route.abort() : route.continue()));
 	await page.getByLabel("Images to upload").setInputFiles({ name: "small.iso", mimeType: "application/octet-stream", buffer: small });
+	// There is the beginning of another file of this name and size.
+	const other = Buffer.alloc(large.length, 7);
+	await change("POST", "/shares/tank/isos/images", { name: "large.iso", size: large.length });
+	await change("PUT", "/shares/tank/isos/images/large.iso?offset=0", { data: other.subarray(0, 1 << 19).toString("base64") });
 	await drop("large.iso", large);
 	for (const data of [small, large]) await page.getByText(sha(data), { exact: true }).waitFor();
 	await page.unroute("**/images/large.iso?*");
@@ -222,6 +226,26 @@ async function configuration() {
 	await press(look, carry);
 	await press(carry, page.getByText("Done: 1 changes"));
 	point((await ask("/volumes")).some((one) => one.name === "from-file"), "and carried out");
+	await open("settings");
+	const [text] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download as YAML" }).click()]);
+	const yaml = readFileSync(await text.path(), "utf8"), spelled = `${given.folder}/configuration.yaml`;
+	point(yaml.startsWith("version: 1\n") && yaml.includes("name: from-file"), "it is kept as YAML too", yaml);
+	writeFileSync(spelled, yaml.replace("name: from-file", "name: from-yaml"));
+	await page.getByLabel("Bring back from a file").setInputFiles(spelled);
+	await press(look, steps);
+	const second = await steps.allInnerTexts();
+	point(second.length === 1 && second[0].includes("from-yaml"), "and read from it", second);
+	// Somebody else changes something between the look and the click.
+	await change("POST", "/hosts", { name: "meanwhile", initiators: ["iqn.2026-11.org.example:meanwhile"] });
+	await press(carry, page.getByText("Somebody else has changed it meanwhile"));
+	point(!(await ask("/volumes")).some((one) => one.name === "from-yaml"), "what was changed meanwhile is not written over");
+	await picture("stale");
+	await press(look, carry);
+	await press(carry, page.getByText("Done: 1 changes"));
+	point((await ask("/volumes")).some((one) => one.name === "from-yaml"), "after another look it is carried out");
+	writeFileSync(`${given.folder}/broken.yaml`, "volumes: [\n");
+	await page.getByLabel("Bring back from a file").setInputFiles(`${given.folder}/broken.yaml`);
+	await press(look, page.getByText("The document is no YAML that can be read"));
 	await open("support");
 	const [bundle] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
 	const head = readFileSync(await bundle.path()).subarray(0, 2);

@@ -42,6 +42,31 @@ async function byUrl() {
 	await box.getByRole("button", { name: "Cancel" }).click();
 }
 
+/** Closed and come back to, seen on the page of jobs, given up there. */
+async function cancelled() {
+	await page.getByRole("button", { name: "Install from a URL" }).click();
+	await box.getByLabel("URL").fill(`${given.releases}/slow`);
+	await carryOut(box.getByRole("button", { name: "Install", exact: true }));
+	await page.getByRole("progressbar", { name: "Progress of the update" }).waitFor();
+	await page.getByText("To go:").waitFor();
+	await picture("writes");
+	await open("jobs");
+	const row = page.getByRole("row", { name: /New release/ });
+	await row.getByText("running").waitFor();
+	const [job] = (await ask("/jobs")).filter((one) => one.id === "update");
+	point(job.progress > 0.2 && (await row.innerText()).includes(`${Math.floor(job.progress * 100)} %`), "an update is among the jobs, with how far it is", [job, await row.innerText()]);
+	await everyLook("update-job", "main h1", "取消更新");
+	await plain();
+	await row.getByRole("button", { name: "Cancel the update" }).click();
+	await row.getByText("stopped").waitFor();
+	await row.getByText("slot b holds no release now").waitFor();
+	const state = await ask(UPDATE);
+	point(state.next === "a" && state.update.code === "update_cancelled", "it is cancelled there, and the row says what became of the slot", state);
+	await open("settings");
+	await page.getByText("The update was cancelled", { exact: false }).first().waitFor();
+	await picture("cancelled");
+}
+
 async function install() {
 	await give("good");
 	await everyLook("release", "main h1", "系统版本");
@@ -63,5 +88,6 @@ await walked(async () => {
 	await signIn();
 	await forged();
 	await byUrl();
+	await cancelled();
 	await install();
 });

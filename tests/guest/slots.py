@@ -64,6 +64,7 @@ class Machine:
         self.children = []
         self.gate = threading.Event()  # granary-update begins when it is set
         self.gate.set()
+        self.waits = False             # .. somebody for that
         self.dev = os.path.join(folder, "dev")
         for place in ("/run", "/var/lib", "/usr/share", "/etc/ssl/certs"):
             quiet("mount", "-t", "tmpfs", "tmpfs", place)
@@ -151,11 +152,17 @@ class Machine:
         with open(self.other, "rb") as root:
             return [*files, root.read(length)]
 
+    def boots(self, slot):
+        """What the boot loader could start of a slot."""
+        return self.in_esp(lambda mount: sorted(os.listdir(f"{mount}/granary/{slot}")))
+
     def unit(self, name):
         """systemd starts a unit."""
         if name != "granary-update.service":
             raise RuntimeError(f"there is no unit {name}")
+        self.waits = True
         self.gate.wait(60)
+        self.waits = False
         log = open(os.path.join(self.folder, "update.log"), "ab")  # pylint: disable=consider-using-with
         self.children.append(subprocess.Popen([GRANARY_UPDATE, "asked"],
                                               stdin=subprocess.DEVNULL, stdout=log, stderr=log))
@@ -222,6 +229,8 @@ class Releases:
         os.chmod("/etc/ssl/certs/ca-certificates.crt", 0o644)
         os.chmod("/etc/ssl/certs", 0o755)
 
+        held = self.held = threading.Event()
+
         class Handler(http.server.SimpleHTTPRequestHandler):
             def log_message(self, *_):  # pylint: disable=arguments-differ
                 pass
@@ -231,6 +240,14 @@ class Releases:
                     self.send_response(302)
                     self.send_header("Location", f"http://127.0.0.1:{plain.server_port}/good")
                     self.end_headers()
+                elif self.path == "/slow":  # begins, and then there comes no more
+                    data = bundles["good"]
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data[:len(data) - PIECE // 2])
+                    self.wfile.flush()
+                    held.wait(50)
                 elif self.path == "/cut":  # the line is cut in the middle of it
                     data = bundles["good"]
                     self.send_response(200)
@@ -257,6 +274,7 @@ class Releases:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
+        self.held.set()
         for server in (self.server, self.plain):
             server.shutdown()
             server.server_close()

@@ -204,6 +204,24 @@ def by_command(points, daemon, machine, releases, bundles):
     forged = daemon.granary("appliance", "update", f"{releases.url}/forged", "--yes")
     points.point(forged.returncode == 1 and "not by this system" in forged.stderr,
                  "and says what is wrong with a bundle", forged)
+    daemon.call("DELETE", f"{UPDATE}/bundle")
+    other = bytes(len(bundles["good"]))  # another file of that name and size, cut off
+    daemon.good("POST", f"{UPDATE}/bundle", {"name": "release.update", "size": len(other)})
+    piece(daemon, other, 0)
+    begun = daemon.good("POST", f"{UPDATE}/bundle", {"name": "release.update", "size": len(other)})
+    sent = daemon.granary("appliance", "upload", path)
+    points.point(begun["received_bytes"] == PIECE and
+                 begun["received_sha256"] == hashlib.sha256(other[:PIECE]).hexdigest() and
+                 sent.returncode == 0 and "of another file" in sent.stderr and
+                 daemon.call("POST", f"{UPDATE}?dry_run=1", {})["status"] == 200,
+                 "it does not go on with what is of another file", [begun, sent])
+    daemon.call("DELETE", f"{UPDATE}/bundle")
+    daemon.good("POST", f"{UPDATE}/bundle", {"name": "release.update", "size": len(other)})
+    piece(daemon, bundles["good"], 0)
+    sent = daemon.granary("appliance", "upload", path)
+    points.point(sent.returncode == 0 and "of another file" not in sent.stderr and
+                 daemon.call("POST", f"{UPDATE}?dry_run=1", {})["status"] == 200,
+                 "and goes on with what is of this one", sent)
     asked = daemon.granary("appliance", "update")
     shown = daemon.granary("appliance", "release")
     points.point(asked.returncode == 2 and "--yes" in asked.stderr and shown.returncode == 0 and
@@ -232,6 +250,68 @@ def killed(points, daemon, machine, releases):
                  "nothing is wrong with granary-update", machine.update_log()[-2000:])
 
 
+def until(ask, true, seconds=60):
+    limit = time.monotonic() + seconds
+    while not true(found := ask()) and time.monotonic() < limit:
+        time.sleep(0.1)
+    return found
+
+
+def the_job(daemon):
+    found = [job for job in daemon.good("GET", f"{V1}/jobs") if job["id"] == "update"]
+    return found[0] if found else {}
+
+
+def cancelled(points, daemon, machine, releases):
+    """An install is a job, and can be given up while it writes."""
+    idle = daemon.call("DELETE", UPDATE)
+    points.point(idle["status"] == 409 and idle["body"]["code"] == "no_update_under_way",
+                 "there is nothing to cancel", idle)
+    daemon.good("POST", UPDATE, {"url": f"{releases.url}/good"})
+    settled(daemon)
+    done = the_job(daemon)
+    points.point(done["kind"] == "update" and done["state"] == "done" and done["progress"] == 1 and
+                 done["object"] == "2.0.0" and done["started"] <= done["ended"] and done["ended"][:2] == "20",
+                 "an update that is done is a job that is done", done)
+    daemon.good("POST", UPDATE, {"url": f"{releases.url}/slow"})
+    job = until(lambda: the_job(daemon), lambda job: job.get("progress", 0) > 0.2)
+    points.point(job["state"] == "running" and job["step"] == "writing" and 0.2 < job["progress"] < 1 and
+                 job["started"] and not job["ended"] and
+                 until(lambda: the_job(daemon), lambda job: job["eta_seconds"] > 1)["eta_seconds"] > 1,
+                 "one that writes is a job with progress and what is to go", job)
+    begun, reply = time.monotonic(), daemon.call("DELETE", UPDATE)
+    took, job, env = time.monotonic() - begun, the_job(daemon), machine.env()
+    points.point(reply["status"] == 200 and reply["body"]["update"]["code"] == "update_cancelled" and
+                 not reply["body"]["under_way"] and took < 20,
+                 "it is cancelled, though the server of the release is silent", [took, reply])
+    points.point(job["state"] == "stopped" and "slot b holds no release" in job["text"] and job["ended"] and
+                 env["slot"] == "a" and env["good"] == "1" and not env.get("failed"),
+                 "the job says so, and the next start is from the slot that runs", [job, env])
+    back = daemon.call("POST", f"{UPDATE}/rollback")
+    points.point(machine.boots("b") == [] and back["status"] == 422 and
+                 back["body"]["code"] == "no_other_release" and machine.env()["slot"] == "a",
+                 "nothing starts from the half that was written", [machine.boots("b"), back])
+    told = daemon.granary("appliance", "cancel")
+    points.point(told.returncode == 1 and "nothing to cancel" in told.stderr, "the command has it too", told)
+    # Said before granary-update has begun.
+    machine.gate.clear()
+    asks = threading.Thread(target=lambda: daemon.call("POST", UPDATE, {"url": f"{releases.url}/good"}))
+    asks.start()
+    until(lambda: machine.waits, bool)
+    with open("/run/granary/update.stop", "wb"):
+        pass
+    machine.gate.set()
+    asks.join(60)
+    state = settled(daemon)
+    points.point(state["update"]["code"] == "update_cancelled" and
+                 "before anything was written" in state["update"]["detail"],
+                 "what is said before it begins counts", state)
+    again = daemon.good("POST", UPDATE, {"url": f"{releases.url}/good"})
+    state = settled(daemon)
+    points.point(state["update"]["state"] == "done" and machine.env()["slot"] == "b" and
+                 len(machine.boots("b")) == 2, "the next one is none that was cancelled", [again, state])
+
+
 def by_https(points, daemon, front, bundles):
     """Roles, the password again, bytes as they are, and the audit log."""
     code = daemon.good("GET", f"{V1}/setup")["code"]
@@ -245,7 +325,7 @@ def by_https(points, daemon, front, bundles):
     admin.call("POST", f"{V1}/accounts", {"name": "op", "role": "operator", "password": "long enough 2"})
     operator = front.client()
     operator.call("POST", f"{V1}/login", {"name": "op", "password": "long enough 2"})
-    tries = [operator.call("POST", UPDATE, {}), operator.call("POST", f"{UPDATE}/rollback"),
+    tries = [operator.call("POST", UPDATE, {}), operator.call("DELETE", UPDATE), operator.call("POST", f"{UPDATE}/rollback"),
              operator.call("POST", f"{UPDATE}/bundle", {"name": "x", "size": 5})]
     points.point(made.status in (200, 201) and operator.call("GET", UPDATE).status == 200 and
                  all(reply.status == 403 and reply.body["code"] == "role_too_low" for reply in tries),
@@ -289,6 +369,7 @@ def test(points):
             dry(points, daemon, machine, releases, bundles)
             installed(points, daemon, machine, contents)
             by_command(points, daemon, machine, releases, bundles)
+            cancelled(points, daemon, machine, releases)
             killed(points, daemon, machine, releases)
             by_https(points, daemon, front, bundles)
         finally:

@@ -128,6 +128,36 @@ def wrong(points, daemon):
     points.point(reply["status"] == 409 and reply["body"]["code"] == "upload_gone", "and has to begin anew", reply)
 
 
+def another_file(points, daemon):
+    """Of the same name and size: the two do not become one."""
+    other = RANDOM.randbytes(len(IMAGE))
+    empty = begin(daemon, "two.iso", IMAGE)
+    send(daemon, "two.iso", IMAGE, end=2 * PIECE)
+    begun = begin(daemon, "two.iso", other)
+    points.point(empty["body"]["received_sha256"] == sha(b"") and begun["body"]["received_bytes"] == 2 * PIECE and
+                 begun["body"]["received_sha256"] == sha(IMAGE[:2 * PIECE]) != sha(other[:2 * PIECE]),
+                 "what is there is of another file: its checksum says so", begun)
+    send(daemon, "two.iso", other, 2 * PIECE)
+    glued = [daemon.call("POST", f"{IMAGES}/two.iso/done", {}),
+             daemon.call("POST", f"{IMAGES}/two.iso/done", {"sha256": sha(other)})]
+    points.point([reply["body"]["code"] for reply in glued] == ["checksum_needed", "checksum_differs"] and
+                 not image(daemon, "two.iso"), "who goes on all the same gets no image", glued)
+    for known in (True, False):
+        begin(daemon, "two.iso", IMAGE)
+        send(daemon, "two.iso", IMAGE, end=2 * PIECE)
+        if not known:  # the daemon has forgotten it: others came
+            for number in range(16):
+                begin(daemon, f"more{number}.iso", IMAGE)
+        anew = daemon.call("POST", IMAGES, {"name": "two.iso", "size": len(other), "anew": True})
+        points.point(anew["body"]["received_bytes"] == 0 and anew["body"]["received_sha256"] == sha(b""),
+                     "begun anew nothing of it is there", anew)
+        send(daemon, "two.iso", other)
+        done = daemon.call("POST", f"{IMAGES}/two.iso/done", {})
+        points.point(done["status"] == 201 and done["body"]["sha256"] == sha(other), "and it is the other file", done)
+        for name in ["two.iso"] + ([] if known else [f"more{number}.iso" for number in range(16)]):
+            daemon.good("DELETE", f"{IMAGES}/{name}")
+
+
 def restarted(points, folder, daemon, options):
     """Killed in the middle: it goes on from what was durable, and all of it is right."""
     begin(daemon, "long.iso", LONG)
@@ -142,7 +172,11 @@ def restarted(points, folder, daemon, options):
     at = begun["body"].get("received_bytes", 0)
     points.point(begun["status"] == 201 and at == 64 * PIECE, "and goes on where it was durable", begun)
     send(daemon, "long.iso", LONG, at)
-    done = daemon.call("POST", f"{IMAGES}/long.iso/done", {})
+    points.point(begun["body"]["received_sha256"] == sha(LONG[:at]), "whose checksum it says", begun)
+    bare = daemon.call("POST", f"{IMAGES}/long.iso/done", {})
+    points.point(bare["status"] == 400 and bare["body"]["code"] == "checksum_needed",
+                 "what was gone on with needs the checksum of all of it", bare)
+    done = daemon.call("POST", f"{IMAGES}/long.iso/done", {"sha256": sha(LONG)})
     points.point(done["status"] == 201 and done["body"]["sha256"] == sha(LONG), "all of it is right", done)
     begin(daemon, "half.iso", IMAGE)
     put(daemon, "half.iso", IMAGE, 0)
@@ -211,6 +245,7 @@ def test(points):
             library(points, daemon)
             upload(points, daemon)
             wrong(points, daemon)
+            another_file(points, daemon)
             daemon = restarted(points, state, daemon, options)
             front = web.Front(state)
             by_https(points, daemon, front)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -96,6 +97,9 @@ static const char *state_of(void)
 	return json_string_value(json_object_get(json_object_get(shown, "update"), "state"));
 }
 
+/* Of "abc" (FIPS 180-4's first example). */
+#define ABC_SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
 static void upload(void)
 {
 	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":6}"), 201);
@@ -121,7 +125,12 @@ static void comes_in_pieces(void **state)
 	update_init(&update, settings, folder, fake_start);
 	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":6}"), 201);
 	assert_int_equal(received(), 3);
+	assert_string_equal(json_string_value(json_object_get(shown, "received_sha256")),
+			    ABC_SHA256);
 	assert_int_equal(call(bundle_piece, "{\"data\":\"ZGVm\",\"offset\":3}"), 200);
+	update_init(&update, settings, folder, fake_start);
+	assert_int_equal(call(bundle_end, "{}"), 400);
+	assert_string_equal(code, "checksum_needed");
 	assert_int_equal(call(bundle_end, "{\"sha256\":\"" SHA256 "\"}"), 201);
 	assert_true(json_is_true(json_object_get(shown, "checked")));
 	fd = open(update.bundle, O_RDONLY);
@@ -148,6 +157,9 @@ static void pieces_that_are_refused(void **state)
 	assert_int_equal(call(bundle_piece, "{\"data\":\"" ABC "\",\"offset\":0}"), 200);
 	assert_int_equal(call(bundle_piece, "{\"data\":\"" ABC "\",\"offset\":3}"), 400);
 	assert_string_equal(code, "too_long");
+	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":4,\"anew\":true}"), 201);
+	assert_int_equal(received(), 0);
+	assert_int_equal(call(bundle_piece, "{\"data\":\"" ABC "\",\"offset\":0}"), 200);
 	/* One of another size is another one. */
 	assert_int_equal(call(bundle_begin, "{\"name\":\"one\",\"size\":6}"), 201);
 	assert_int_equal(received(), 0);
@@ -226,8 +238,14 @@ static void a_unit_that_does_not_start(void **state)
 /* As granary-update does: the lock as long as it is at work, its reports beside. */
 static void under_way(void **state)
 {
-	struct report report = {
-	    .state = REPORT_WRITING, .version = "2", .slot = 'b', .done = 1, .size = 4};
+	struct report report = {.state = REPORT_WRITING,
+				.version = "2",
+				.slot = 'b',
+				.done = 1,
+				.size = 4,
+				.started = time(NULL) - 12,
+				.began = time(NULL) - 10};
+	json_int_t eta;
 	struct grubenv env = {.slot = 'b'};
 	int lock, second;
 
@@ -239,15 +257,31 @@ static void under_way(void **state)
 	assert_int_equal(call(update_show, NULL), 200);
 	assert_true(json_is_true(json_object_get(shown, "under_way")));
 	assert_string_equal(state_of(), "writing");
+	eta = json_integer_value(json_object_get(json_object_get(shown, "update"), "eta_seconds"));
+	assert_in_range(eta, 30, 45); /* a quarter took ten seconds */
 	assert_int_equal(call(update_ask, "{\"url\":\"https://h/b\"}"), 409);
 	assert_int_equal(call(update_rollback, "{}"), 409);
 	assert_int_equal(call(bundle_begin, "{\"name\":\"two\",\"size\":6}"), 409);
 	assert_int_equal(call(bundle_end, "{}"), 409);
 	assert_int_equal(started, 0);
+	report_go(folder);
+	assert_int_equal(call(update_cancel, NULL), 202);
+	assert_true(report_stopped(folder));
+	report.rollback = true; /* is done before anybody could say so */
+	report_go(folder);
+	assert_int_equal(report_tell(folder, &report, NULL), 0);
+	assert_int_equal(call(update_cancel, NULL), 409);
+	assert_false(report_stopped(folder));
+	report.rollback = false;
+	assert_int_equal(report_tell(folder, &report, NULL), 0);
 	close(lock); /* killed: its report stays */
 	assert_int_equal(call(update_show, NULL), 200);
 	assert_false(json_is_true(json_object_get(shown, "under_way")));
 	assert_string_equal(state_of(), "failed");
+	assert_int_equal(
+	    json_integer_value(json_object_get(json_object_get(shown, "update"), "eta_seconds")),
+	    0);
+	assert_int_equal(call(update_cancel, NULL), 409);
 	report.state = REPORT_DONE;
 	assert_int_equal(report_tell(folder, &report, NULL), 0);
 	assert_int_equal(report_boot(folder, "1", 'a', &env, NULL), 0);

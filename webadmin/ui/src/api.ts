@@ -32,16 +32,18 @@ export function problemOf(error: unknown): Problem {
 /** Asks for the password again; set by the shell. Resolves to false when it is not given. */
 export const confirmer: { ask: () => Promise<boolean> } = { ask: async () => false };
 
-/** @step: what comes back is not looked at, and further changes may follow. */
-interface More { tag?: string; quiet?: boolean; step?: boolean }
+/** @step: what comes back is not looked at, and further changes may follow. @type: of a body that is a text;
+ *  of a GET, what is asked for. @seen: gets the tag of what came back. */
+interface More { tag?: string; quiet?: boolean; step?: boolean; type?: string; seen?: (tag: string) => void }
 
 async function send(method: string, path: string, body: unknown, more: More): Promise<Response> {
 	const headers: Record<string, string> = {};
-	if (body !== undefined) headers["Content-Type"] = "application/json";
+	if (body !== undefined) headers["Content-Type"] = more.type ?? "application/json";
+	else if (more.type) headers.Accept = more.type;
 	if (method !== "GET" && me.value) headers["X-CSRF-Token"] = me.value.csrf;
 	if (more.tag) headers["If-Match"] = more.tag;
 	try {
-		return await fetch(`/api/v1${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store" });
+		return await fetch(`/api/v1${path}`, { method, headers, body: body === undefined ? undefined : more.type ? String(body) : JSON.stringify(body), cache: "no-store" });
 	} catch {
 		throw new Problem(0, "offline", "");
 	}
@@ -118,8 +120,9 @@ async function tryCall<T>(mine: Tried[], method: string, path: string, body: unk
 
 export async function call<T>(method: string, path: string, body?: unknown, more: More = {}): Promise<T> {
 	if (trial && method !== "GET" && !path.includes("dry_run=") && path !== "/me/confirm") return tryCall<T>(trial, method, path, body, more);
-	const answer = await (await good(method, path, body, more)).json();
-	remember(method, path, body);
+	const response = await good(method, path, body, more), answer = await response.json();
+	more.seen?.(response.headers.get("ETag") ?? "");
+	remember(method, path, more.type ? undefined : body);
 	return answer;
 }
 
@@ -136,7 +139,7 @@ export async function sendBytes(path: string, data: Uint8Array): Promise<void> {
 }
 
 /** Bytes of the API. */
-export const bytesFrom = async (path: string): Promise<Blob> => (await good("GET", path, undefined, {})).blob();
+export const bytesFrom = async (path: string, type?: string): Promise<Blob> => (await good("GET", path, undefined, { type })).blob();
 
 /** A file of the API, for the browser to keep. */
 export async function download(path: string, name: string) {

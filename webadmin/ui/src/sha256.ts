@@ -58,6 +58,16 @@ export class Sha256 {
 		return this;
 	}
 
+	/** Of what there is so far, on the side. */
+	copy(): Sha256 {
+		const other = new Sha256();
+		other.state.set(this.state);
+		other.rest.set(this.rest);
+		other.kept = this.kept;
+		other.length = this.length;
+		return other;
+	}
+
 	/** 64 hex digits; nothing can be added afterwards. */
 	hex(): string {
 		const bits = this.length * 8, end = new Uint8Array(this.kept < 56 ? 64 - this.kept : 128 - this.kept);

@@ -105,7 +105,7 @@ export interface Appliance {
 /** The appliance's release; "update" is the last one since it was started. */
 export interface UpdateState {
 	release?: string; slot?: string; next?: string; on_trial?: boolean; failed?: string; under_way: boolean;
-	update?: { kind: "install" | "rollback"; state: string; version: string; slot: string; done_bytes: number; size_bytes: number; code: string; detail: string };
+	update?: { kind: "install" | "rollback"; state: string; version: string; slot: string; done_bytes: number; size_bytes: number; started: string; ended: string; eta_seconds: number; code: string; detail: string };
 	bundle?: { name: string; size_bytes: number; received_bytes: number; complete: boolean };
 }
 export interface Finding { kind: string; time: string; volume: string; repaired: boolean; text: string }
@@ -128,7 +128,7 @@ export interface Provisioned { pool: string; target?: string; lun?: number; volu
 export interface Account { name: string; role: string; sessions: number; totp?: boolean }
 export interface Token { name: string; role: string; created: number; expires: number; maker: string; token?: string }
 export interface AuditEntry { id: number; at_ms: number; who: string; address: string; method: string; path: string; status: number; code: string }
-export interface Job { id: string; kind: string; object: string; state: string; progress: number; started?: string; ended?: string; eta_seconds?: number; text?: string; device?: string }
+export interface Job { id: string; kind: string; object: string; state: string; progress: number; started?: string; ended?: string; eta_seconds?: number; text?: string; device?: string; step?: string }
 export interface Alert {
 	id: number; rule: string; object: string; severity: "info" | "warning" | "critical"; state: "firing" | "acknowledged" | "silenced" | "cleared";
 	value: number; detail: string; text: string; todo: string; text_zh: string; todo_zh: string; fired: number; cleared: number | null;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Images on their way into a share, and bundles of a new release into the appliance. A file goes in pieces, each where the one before has ended; what
-// is cut off goes on from there, also after the page was closed and the file is given again. It goes
-// on while other pages are looked at.
+// is cut off goes on from there, also after the page was closed and the file is given again, if what is
+// there is the beginning of this file and not of another one of its name. It goes on while other pages are looked at.
 import { signal } from "@preact/signals";
 import { call, me, part, problemOf, sendBytes, type Problem } from "./api";
 import { refresh } from "./live";
@@ -11,7 +11,7 @@ export interface Sending {
 	id: number; path: string; at: string; name: string; size: number; sent: number; began: number;
 	state: "sending" | "checking" | "done" | "failed"; sha256: string; problem?: Problem;
 }
-interface Upload { received_bytes: number; piece_bytes: number }
+interface Upload { received_bytes: number; received_sha256: string; piece_bytes: number }
 
 export const sending = signal<Sending[]>([]);
 const files = new Map<number, File>();
@@ -42,10 +42,11 @@ async function pieces(one: Sending, file: File, hash: Sha256, at: number, begun:
 const passes = (problem: Problem) => problem.status === 0 || problem.status === 503 || problem.status === 502 || ["upload_gone", "wrong_offset", "busy"].includes(problem.code);
 
 async function send(one: Sending, file: File) {
-	let hash = new Sha256(), hashed = 0, tries = 0;
+	let hash = new Sha256(), hashed = 0, tries = 0, anew = false;
 	for (;;) {
 		try {
-			const begun = await call<Upload>("POST", one.path, { name: one.name, size: file.size });
+			const begun = await call<Upload>("POST", one.path, { name: one.name, size: file.size, ...(anew && { anew }) });
+			anew = false;
 			if (begun.received_bytes < hashed) {
 				hash = new Sha256();
 				hashed = 0;
@@ -54,6 +55,10 @@ async function send(one: Sending, file: File) {
 				const data = await bytesOf(file, hashed, Math.min(begun.received_bytes, hashed + begun.piece_bytes));
 				hash.update(data);
 				hashed += data.length;
+			}
+			if (hashed > 0 && hash.copy().hex() !== begun.received_sha256) {
+				anew = true;
+				continue;
 			}
 			change(one.id, { sent: hashed });
 			hashed = await pieces(one, file, hash, hashed, begun);

@@ -2,7 +2,7 @@
 // Which release the appliance runs, and a new one: from a file or a URL, into the slot that does not run.
 import { useState } from "preact/hooks";
 import { call, can, Problem } from "../api";
-import { bytes } from "../format";
+import { bytes, duration } from "../format";
 import { useResource } from "../live";
 import { act, Badge, Button, Card, Check, Facts, FormDialog, Input, notice, Progress, Trouble } from "../parts";
 import { maybe, t } from "../text";
@@ -45,7 +45,8 @@ function Last({ state: { under_way, update } }: { state: UpdateState }) {
 	return (
 		<div role="status">
 			{under_way && <Progress value={update.size_bytes ? update.done_bytes / update.size_bytes : 0} label={t("update.progress")} />}
-			{under_way && <p class="small quiet">{what}{update.size_bytes > 0 && ` · ${bytes(update.done_bytes)} / ${bytes(update.size_bytes)}`}</p>}
+			{under_way && <p class="small quiet">{what}{update.size_bytes > 0 && ` · ${bytes(update.done_bytes)} / ${bytes(update.size_bytes)}`}{update.state === "writing" && update.done_bytes > 0 && ` · ${t("jobs.left")}: ${duration(update.eta_seconds)}`}</p>}
+			{under_way && update.kind === "install" && can("admin") && <div class="buttons start"><Button onClick={() => act(t("update.cancelled"), "DELETE", PATH)}>{t("update.cancel")}</Button></div>}
 			{!under_way && update.state === "failed" && <Trouble problem={new Problem(422, update.code, update.detail)} />}
 			{!under_way && update.state === "done" && update.kind === "install" && <p><Badge tone="good">{what}</Badge> {t("update.done", { version: update.version, slot: update.slot })}</p>}
 		</div>
