@@ -73,11 +73,18 @@ static void *room_new(void)
 	return room;
 }
 
+/* Under either name of a volume that was being renamed in a crash. */
 static struct volume *find_path(struct life *life, unsigned volume, const char *snapshot)
 {
+	const struct model_volume *known = &life->model->volumes[volume];
 	char path[2 * MODEL_NAME_MAX];
+	struct volume *found;
 
-	snprintf(path, sizeof(path), "%s@%s", life->model->volumes[volume].name, snapshot);
+	snprintf(path, sizeof(path), "%s@%s", known->name, snapshot);
+	found = pool_find_volume(life->pool, path);
+	if (found || !known->new_name[0])
+		return found;
+	snprintf(path, sizeof(path), "%s@%s", known->new_name, snapshot);
 	return pool_find_volume(life->pool, path);
 }
 
