@@ -681,7 +681,7 @@ async function manyAlerts() {
 	// Each line leads to where something can be done about it.
 	const places = { "pool-full": ["tank", "#/pools/tank"], "release-given-up": ["b", "#/settings"], "disk-failing": ["sda", "#/hardware"], "ups-on-battery": ["ups", "#/hardware"], "directory-unavailable": ["isos", "#/shares/isos"], "replica-lag": ["vms", "#/replication"] };
 	await page.route("**/api/v1/alerts", (route) => route.fulfill({ json: Object.entries(places).map(([rule, [object]], at) => ({ ...one(at + 1, "warning"), rule, object, text: rule })) }));
-	await open("", ".alerts li");
+	await page.locator(".alerts li a", { hasText: "release-given-up" }).waitFor(); // the page was there before
 	const lead = {};
 	for (const link of await page.locator(".alerts li:not(.plain-row) a").all()) lead[await link.innerText()] = await link.getAttribute("href");
 	point(Object.entries(places).every(([rule, [, place]]) => lead[rule] === place), "a line of an alert leads to where something can be done about it", lead);
