@@ -41,6 +41,30 @@ void api_nfs_client_list(struct api_request *request)
 	api_reply(request, 200, list);
 }
 
+/* What it would have no more. */
+static void would_release(struct api_request *request, unsigned long long id)
+{
+	struct nfs_server *nfs = request->admin->options.nfs;
+	struct nfs_client_info *infos = heap_zalloc_array(NFS_CLIENTS_MAX, sizeof *infos);
+	unsigned count = infos && nfs ? nfs_clients(nfs, infos, NFS_CLIENTS_MAX) : 0, i = 0;
+	json_t *before = NULL;
+
+	while (i < count && infos[i].id != id)
+		i++;
+	if (i < count)
+		before = json_pack("{s:s,s:s,s:I,s:I,s:I}", "name", infos[i].name, "address",
+				   infos[i].address, "opens", (json_int_t)infos[i].opens, "locks",
+				   (json_int_t)infos[i].locks, "delegations",
+				   (json_int_t)infos[i].delegations);
+	if (before)
+		api_reply_dry(request, json_sprintf("NFS client %016llx", id), before,
+			      json_object());
+	else
+		api_reply_error(request, 404, "client_not_found", "no NFS client with id %s",
+				request->match.param[0]);
+	heap_free(infos);
+}
+
 void api_nfs_client_release(struct api_request *request)
 {
 	struct nfs_server *nfs = request->admin->options.nfs;
@@ -50,6 +74,10 @@ void api_nfs_client_release(struct api_request *request)
 	int result = -ENOENT;
 
 	id = strtoull(text, &end, 16);
+	if (api_is_dry(request) && *text && !*end) {
+		would_release(request, id);
+		return;
+	}
 	if (nfs && *text && !*end)
 		result = nfs_client_release(nfs, id);
 	if (result == -EBUSY)

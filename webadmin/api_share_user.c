@@ -12,6 +12,7 @@
 struct user_work {
 	struct api_request *request;
 	struct share_call call;
+	struct share_user wanted;  /* of a dry run */
 	struct share_user users[]; /* room for the answer */
 };
 
@@ -103,6 +104,40 @@ static void limited(struct share_call *call, int result)
 	api_reply(request, 200, show_user(&call->user));
 }
 
+static json_t *show_limit(uint64_t limit)
+{
+	return limit ? json_integer((json_int_t)limit) : json_null();
+}
+
+static json_t *show_limits(uint64_t space, uint64_t files)
+{
+	return json_pack("{s:o,s:o}", "space_limit_bytes", show_limit(space), "limit_files",
+			 show_limit(files));
+}
+
+/* Who is not counted yet has no limits. */
+static void would_limit(struct share_call *call, int result)
+{
+	struct user_work *work = container_of(call, struct user_work, call);
+	const struct share_user *wanted = &work->wanted;
+	struct share_user now = {.uid = wanted->uid};
+
+	if (result < 0) {
+		failed(work, result);
+		return;
+	}
+	for (unsigned i = 0; i < call->user_count; i++)
+		if (work->users[i].uid == wanted->uid)
+			now = work->users[i];
+	api_reply_dry(
+	    work->request,
+	    json_sprintf("user %u of share %s/%s", wanted->uid, work->request->match.param[0],
+			 work->request->match.param[1]),
+	    show_limits(now.limit_bytes, now.limit_files),
+	    show_limits(wanted->set & SHARE_USER_BYTES ? wanted->limit_bytes : now.limit_bytes,
+			wanted->set & SHARE_USER_FILES ? wanted->limit_files : now.limit_files));
+}
+
 /* False: a 400 has been sent. */
 static bool read_uid(struct api_request *request, uint32_t *ret_uid)
 {
@@ -158,10 +193,15 @@ void api_share_user_limit(struct api_request *request)
 {
 	struct model_share *share = find_open(request);
 	struct share_user user = {0};
+	bool dry = api_is_dry(request);
 	struct user_work *work;
 
 	if (!share || !read_uid(request, &user.uid) || !read_limits(request, &user) ||
-	    !(work = work_new(request, 0, limited)))
+	    !(work = work_new(request, dry ? SHARE_USERS_MAX : 0, dry ? would_limit : limited)))
 		return;
-	share_set_user(share->vfs, &user, &work->call);
+	work->wanted = user;
+	if (dry)
+		share_list_users(share->vfs, work->users, SHARE_USERS_MAX, &work->call);
+	else
+		share_set_user(share->vfs, &user, &work->call);
 }

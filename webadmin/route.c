@@ -581,7 +581,7 @@ static const struct route table[] = {
      "What the files of each user take, and may take; nobody before the first limit", NULL,
      "[ShareUser]"},
     {"PUT", V1 "/shares/{pool}/{share}/users/{uid}", api_share_user_limit, ROLE_PROVISIONER,
-     ROUTE_CHANGE,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Limit what the files of a user take; the first limit of a share has all files counted",
      BODY({"limit", FIELD_SIZE, false, "of their space; 0: none"},
 	  {"files", FIELD_NUMBER, false, "of their number; 0: none"}),
@@ -674,7 +674,8 @@ static const struct route table[] = {
 
     {"GET", V1 "/nfs-clients", api_nfs_client_list, ROLE_VIEWER, ROUTE_PAGED,
      "Clients of NFSv4, and what they have open, locked and delegated", NULL, "[NfsClient]"},
-    {"DELETE", V1 "/nfs-clients/{id}", api_nfs_client_release, ROLE_OPERATOR, ROUTE_CHANGE,
+    {"DELETE", V1 "/nfs-clients/{id}", api_nfs_client_release, ROLE_OPERATOR,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Take all that a client of NFSv4 has open, locked and delegated from it"},
     {"GET", V1 "/nfs-hosts", api_nfs_host_list, ROLE_VIEWER, ROUTE_PAGED,
      "What hosts have read and written over NFS of any version, since they first came, and how "

@@ -101,7 +101,7 @@ _granary()
 	"share create") list="--quota --versions --preset --dry-run $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share quota") list="--dry-run $globals" ;;
-	"share limit") list="--size --files $globals" ;;
+	"share limit") list="--size --files --dry-run $globals" ;;
 	"share set") list="--versions --snapshots --dry-run $globals" ;;
 	"share snapshot") list="--dry-run $globals" ;;
 	"share restore") list="--to $globals" ;;
@@ -117,6 +117,7 @@ _granary()
 	"share deny") list="--client --dry-run $globals" ;;
 	"share explain") list="--version $globals" ;;
 	"share tls set") list="--chain-file --key-file --renew --clients-file --no-clients $globals" ;;
+	"share release") list="--dry-run $globals" ;;
 	"directory add") list="--versions --dry-run $globals" ;;
 	"directory set") list="--versions --dry-run $globals" ;;
 	"directory remove") list="--dry-run $globals" ;;

@@ -54,7 +54,32 @@ async function readers() {
 	await box.getByRole("img", { name: /Latency, 99 of 100: read/ }).waitFor();
 	await picture("nfs-latency");
 	await box.getByRole("button", { name: "Close" }).last().click();
+	await dialogs();
+}
+
+/** What a client has is taken from it, a user is limited: what would be different is shown first. */
+async function dialogs() {
+	const would = box.getByRole("button", { name: "What will change?" });
+	await open("shares");
+	const [client] = await ask("/nfs-clients");
+	await page.getByRole("button", { name: `Release what ${client.name} holds` }).click();
+	await press(would, box.locator(".would").getByText(`NFS client ${client.id}`));
+	point((await ask("/nfs-clients")).some((one) => one.id === client.id), "what a client of NFS would lose is shown, and it has it still", await box.locator(".would").innerText());
+	await picture("nfs-release");
+	await carryOut(box.getByRole("button", { name: "Release", exact: true }));
+	await page.getByText("Released", { exact: true }).waitFor();
+	point(!(await ask("/nfs-clients")).some((one) => one.id === client.id), "and then it is gone");
 	await open("shares/tank/isos", ".drop");
+	await page.getByRole("button", { name: "Limit a user" }).click();
+	await box.getByLabel("UID").fill("1000");
+	await box.getByLabel("Space").fill("2");
+	await press(would, box.locator(".would").getByText("user 1000 of share tank/isos"));
+	const said = await box.locator(".would").innerText();
+	point(said.includes("2 GiB") && said.includes("space at most") && (await ask("/shares/tank/isos/users")).length === 0, "a user's limit is tried out first", said);
+	await picture("nfs-limit");
+	await carryOut(box.getByRole("button", { name: "Save" }));
+	await page.getByRole("button", { name: "Change the limits of user 1000" }).waitFor();
+	point((await ask("/shares/tank/isos/users")).some((one) => one.uid === 1000 && one.limit_bytes === 2 * 2 ** 30), "and then set");
 }
 
 async function images() {

@@ -678,6 +678,18 @@ async function manyAlerts() {
 	const lines = await page.locator(".alerts li").allInnerTexts();
 	point(lines.length === 7 && lines[0].startsWith("critical 8") && lines[6].includes("2 more"), "the worst of many come first on the overview", lines);
 	await page.unroute("**/api/v1/alerts");
+	// Each line leads to where something can be done about it.
+	const places = { "pool-full": ["tank", "#/pools/tank"], "release-given-up": ["b", "#/settings"], "disk-failing": ["sda", "#/hardware"], "ups-on-battery": ["ups", "#/hardware"], "directory-unavailable": ["isos", "#/shares/isos"], "replica-lag": ["vms", "#/replication"] };
+	await page.route("**/api/v1/alerts", (route) => route.fulfill({ json: Object.entries(places).map(([rule, [object]], at) => ({ ...one(at + 1, "warning"), rule, object, text: rule })) }));
+	await page.locator(".alerts li a", { hasText: "release-given-up" }).waitFor(); // the page was there before
+	const lead = {};
+	for (const link of await page.locator(".alerts li:not(.plain-row) a").all()) lead[await link.innerText()] = await link.getAttribute("href");
+	point(Object.entries(places).every(([rule, [, place]]) => lead[rule] === place), "a line of an alert leads to where something can be done about it", lead);
+	await page.route("**/api/v1/alerts", (route) => route.fulfill({ json: [{ ...one(1, "critical"), state: "acknowledged" }, { ...one(2, "warning"), state: "silenced" }] }));
+	await open("", ".health.good");
+	const quiet = page.locator(".health.good a");
+	point((await quiet.innerText()).includes("2") && await quiet.getAttribute("href") === "#/alerts", "what is acknowledged or silenced is counted in one line, and not shown as news", await quiet.innerText());
+	await page.unroute("**/api/v1/alerts");
 }
 
 /** A list of 10,000: the page holds what fits and finds the rest. */

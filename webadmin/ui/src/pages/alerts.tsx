@@ -24,7 +24,9 @@ export function alertPlace(alert: Alert): string {
 	if (rule.startsWith("replica-")) return to("replication");
 	if (/^(lun|target)-/.test(rule)) return to("targets", object.split(" ")[0]);
 	if (rule.startsWith("share-")) return to("shares", ...object.split("/"));
-	if (rule.startsWith("certificate-")) return to("settings");
+	if (rule.startsWith("directory-")) return to("shares", object);
+	if (/^(certificate|release|restore)-/.test(rule)) return to("settings");
+	if (/^(disk|ups)-/.test(rule)) return to("hardware");
 	return rule.startsWith("channel-") ? to("alerts") : to("volumes");
 }
 

@@ -11,7 +11,7 @@ import { LatencyChart } from "./charts";
 
 function Release({ client, onClose }: { client: NfsClient; onClose: () => void }) {
 	return (
-		<FormDialog untried title={t("nfs.releaseTitle", { name: client.name })} button={t("nfs.release")} kind="danger" onClose={onClose} submit={async () => {
+		<FormDialog title={t("nfs.releaseTitle", { name: client.name })} button={t("nfs.release")} kind="danger" onClose={onClose} submit={async () => {
 			await call("DELETE", `/nfs-clients/${part(client.id)}`);
 			notice(t("nfs.released"));
 		}}>
@@ -78,7 +78,7 @@ function Limit({ path, user, onClose }: { path: string; user?: ShareUser; onClos
 	const digits = (text: string) => text.replace(/\D/g, "");
 	const limit = size === "" ? 0 : parseSize(size, unit);
 	return (
-		<FormDialog untried title={t("users.limit")} button={t("action.save")} ready={uid !== "" && limit !== null} onClose={onClose} submit={() => call("PUT", `${path}/users/${part(uid)}`, { limit, files: parseInt(files, 10) || 0 })}>
+		<FormDialog title={t("users.limit")} button={t("action.save")} ready={uid !== "" && limit !== null} onClose={onClose} submit={() => call("PUT", `${path}/users/${part(uid)}`, { limit, files: parseInt(files, 10) || 0 })}>
 			<p class="prose">{t("users.limitText")}</p>
 			{!user && <Input label="UID" inputMode="numeric" value={uid} onValue={(text) => setUid(digits(text))} autoFocus />}
 			<SizeInput label={t("users.space")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("volumes.noLimit")} problem={limit === null ? t("size.bad") : null} />
