@@ -15,6 +15,7 @@
 #include "appliance/report.h"
 #include "appliance/slot.h"
 #include "appliance/source.h"
+#include "core/config_copy.h"
 #include "core/control.h"
 
 /*~ granary-update: a release goes into the slot that does not run, is read back, and is started on
@@ -34,6 +35,7 @@
 #define SOCKET     "/var/lib/granary/control.sock"
 /* There while a release is given up: the console says so, and the daemon makes an alert of it. */
 #define GIVEN_UP     "/var/lib/granary/release-given-up"
+#define CONFIG       "/var/lib/granary/config.db"
 #define HEALTH_LIMIT 240  /* seconds, in which the daemon neither serves nor is on its way to it */
 #define HEALTH_MOST  1800 /* seconds in all: a large pool may replay for minutes */
 
@@ -398,6 +400,36 @@ static int64_t seconds_now(void)
 	return now.tv_sec;
 }
 
+/* It is this release's configuration now: whatever comes, no start goes back from it by itself. */
+static void confirm_config(void)
+{
+	struct err err = {0};
+
+	if (config_copy_confirm(CONFIG, &err) < 0)
+		fprintf(stderr, "granary-update: %s\n", err.text);
+}
+
+static int keep_release(void)
+{
+	int status = change_env(keep);
+
+	if (status == 0)
+		confirm_config();
+	return status;
+}
+
+/* Of a confirmation that was cut off, or of a release before this one. Not before the daemon
+ * serves: until then it may need the copy. */
+static void confirm_late(void)
+{
+	for (int64_t begun = seconds_now(); config_copy_find(CONFIG, CONFIG_COPY, INT64_MAX) &&
+					    seconds_now() - begun < HEALTH_MOST;
+	     sleep(1)) {
+		if (health() == HEALTH_GOOD)
+			confirm_config();
+	}
+}
+
 /* A release that has proved itself is not judged again: a disk that is missing today is for the
  * administrator, not for the boot loader. Nor is one of which nothing is known because the boot
  * partition can not be read: that would restart for ever. */
@@ -412,13 +444,15 @@ static int do_good(void)
 		return 0;
 	}
 	tell_given_up();
-	if (!on_trial)
+	if (!on_trial) {
+		confirm_late();
 		return 0;
+	}
 	/* By the clock: a daemon that hangs takes its time to say nothing. */
 	for (; now - alive < HEALTH_LIMIT && now - begun < HEALTH_MOST; now = seconds_now()) {
 		state = health();
 		if (state == HEALTH_GOOD)
-			return change_env(keep);
+			return keep_release();
 		if (state == HEALTH_STARTING) /* it opens its pools, and says so */
 			alive = now;
 		sleep(1);

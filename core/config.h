@@ -17,7 +17,7 @@ struct config_statement;
 
 /* One row per schema version, in order; version = index + 1. A store newer than the table is
  * refused with -EPROTO and a sentence; an older one is migrated inside one transaction, after a
- * copy to "<path>.v<old>". */
+ * durable copy to "<path>.v<old>" (core/config_copy.h). */
 struct config_migration {
 	const char *summary;
 	const char *sql;
@@ -25,6 +25,23 @@ struct config_migration {
 
 int config_open(const char *path, const struct config_migration *migrations, unsigned count,
 		struct config **ret_config, struct err *err) __attribute__((warn_unused_result));
+
+/* config_open_or_back: as config_open(), but a store that is newer than @migrations gives way to
+ * the highest copy of a schema that they know, if there is one that is whole: the newer one stays
+ * as
+ * "<path>.newer-v<its version>". For the configuration alone: what reservations or epochs say now
+ * is not in any copy.
+ * @settled: NULL, or a query that has to give 0 in both of them. back->from is 0 when it did not go
+ * back.
+ * Durable: on 0. Cut off anywhere, @path is either of the two, whole. */
+struct config_back {
+	const char *settled;
+	int64_t from, to; /* schema versions */
+	int64_t copied;   /* seconds since 1970: what was changed later is missing */
+};
+int config_open_or_back(const char *path, const struct config_migration *migrations, unsigned count,
+			struct config_back *back, struct config **ret_config, struct err *err)
+    __attribute__((warn_unused_result));
 void config_close(struct config *config);
 
 int config_begin(struct config *config, struct err *err) __attribute__((warn_unused_result));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/backup.h"
+#include "core/config_copy.h"
 #include "core/control.h"
 #include "core/heap.h"
 #include "granaryd/granaryd.h"
@@ -373,7 +374,25 @@ static int open_config(struct err *err)
 	unsigned count;
 	const struct config_migration *schema = webadmin_schema(&count);
 
-	return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+	struct config_back back = {.settled = webadmin_settled()};
+	int result;
+
+	if (!daemon_.options.go_back)
+		return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+	result = config_open_or_back(daemon_.state.config_path, schema, count, &back,
+				     &daemon_.config, err);
+	if (result == 0 && back.from) {
+		log_error(
+		    "the configuration is an older one again: a newer release had brought it "
+		    "to schema version %lld, which this one does not know. In force is the copy "
+		    "of version %lld; what was changed since it was made is missing, and what "
+		    "was taken away since is there again. The newer one is "
+		    "%s.newer-v%lld",
+		    (long long)back.from, (long long)back.to, daemon_.state.config_path,
+		    (long long)back.from);
+		result = webadmin_went_back(daemon_.config, back.copied, err);
+	}
+	return result;
 }
 
 static int open_reservations(struct err *err)

@@ -19,6 +19,7 @@ enum {
 	OPT_LOOPS,
 	OPT_DEMO,
 	OPT_DIRECTORIES,
+	OPT_GO_BACK,
 	OPT_LEASE,
 	OPT_LOG
 };
@@ -50,6 +51,9 @@ static const struct {
     {"directories-in", "DIR", OPT_DIRECTORIES,
      "directories in DIR may be exported (granary directory); may be given again, and\n"
      "                      without it none may; keeps CAP_DAC_READ_SEARCH"},
+    {"go-back", NULL, OPT_GO_BACK,
+     "from a configuration that a newer release migrated, go back to the copy that it\n"
+     "                      made before; what was changed since is missing then"},
     {"log-level", "LEVEL", OPT_LOG, "error, warning, notice, info or debug (default info)"},
     {"version", NULL, 'V', "print the version and exit"},
     {"help", NULL, 'h', "print this help and exit"},
@@ -185,6 +189,9 @@ static int take(int code, const char *value, struct options *options)
 		return -1;
 	case OPT_DEMO:
 		options->demo = true;
+		return -1;
+	case OPT_GO_BACK:
+		options->go_back = true;
 		return -1;
 	case OPT_DIRECTORIES:
 		if (*value != '/')
