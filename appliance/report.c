@@ -91,7 +91,7 @@ const char *report_code(int error)
 	    {-ENOKEY, "no_update_key"},         {-EBADMSG, "bundle_damaged"},
 	    {-ENODEV, "no_appliance"},          {-EBUSY, "update_under_way"},
 	    {-ENOSPC, "slot_too_small"},        {-ENOENT, "no_other_release"},
-	    {-ENETUNREACH, "download_failed"},
+	    {-ENETUNREACH, "download_failed"},  {-EXDEV, "no_way_back"},
 	};
 
 	for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++) {

@@ -43,7 +43,7 @@ extern char **environ;
 
 struct install {
 	struct medium medium; /* first: the context of its ops */
-	bool allow_older, dry;
+	bool allow_older, one_way, dry;
 	struct bundle bundle;
 	struct report report;
 	uint64_t told; /* bytes, in the report that stands */
@@ -53,7 +53,8 @@ struct install {
 static int usage(void)
 {
 	fprintf(stderr,
-		"usage: granary-update install BUNDLE [--allow-older] [--dry-run]\n"
+		"usage: granary-update install BUNDLE [--allow-older] [--one-way]\n"
+		"                      [--dry-run]\n"
 		"       granary-update rollback [--dry-run]\n"
 		"       granary-update status | good | asked\n"
 		"\n"
@@ -101,8 +102,9 @@ static int read_manifest(struct install *install, struct err *err)
 	return bundle_parse((const char *)data + BUNDLE_HEAD, length, &install->bundle, err);
 }
 
-/* What this system itself is. */
-static int read_release(char version[32], uint64_t *ret_sequence, struct err *err)
+/* What this system itself is. @schemas: NULL, or which it knows. */
+static int read_release(char version[32], uint64_t *ret_sequence, struct bundle_schemas *schemas,
+			struct err *err)
 {
 	json_t *root = json_load_file(RELEASE, 0, NULL);
 	const char *name = json_string_value(json_object_get(root, "version"));
@@ -114,6 +116,8 @@ static int read_release(char version[32], uint64_t *ret_sequence, struct err *er
 	else
 		snprintf(version, 32, "%s", name);
 	*ret_sequence = (uint64_t)sequence;
+	if (result == 0 && schemas)
+		result = bundle_schemas(json_object_get(root, "schemas"), schemas, err);
 	json_decref(root);
 	return result;
 }
@@ -122,7 +126,7 @@ static int check_newer(const struct install *install, struct err *err)
 {
 	char version[32];
 	uint64_t sequence;
-	int result = read_release(version, &sequence, err);
+	int result = read_release(version, &sequence, NULL, err);
 
 	if (result < 0 || install->allow_older || install->bundle.sequence >= sequence)
 		return result;
@@ -130,6 +134,28 @@ static int check_newer(const struct install *install, struct err *err)
 		       "the bundle is release %s, older than %s that runs here; an older one may "
 		       "not know this one's data. --allow-older takes it all the same",
 		       install->bundle.version, version);
+}
+
+/* A release on trial migrates at its first start what the boot loader can not take back. */
+static int check_way_back(const struct install *install, struct err *err)
+{
+	struct bundle_schemas own;
+	const char *lost;
+	char version[32];
+	uint64_t sequence;
+	int result = read_release(version, &sequence, &own, err);
+
+	if (result < 0 || install->one_way)
+		return result;
+	lost = bundle_no_way_back(&own, &install->bundle.schemas);
+	if (!lost)
+		return 0;
+	return err_set(
+	    err, -EXDEV,
+	    "release %s brings a newer schema of %s.db, which %s can not read: after its "
+	    "first start there is no way back, whether it comes up or not. --one-way takes "
+	    "it all the same; make a backup of the configuration before",
+	    install->bundle.version, lost, version);
 }
 
 /* That it can not be told is no reason to stop. */
@@ -147,7 +173,7 @@ static void tell_boot(const struct grubenv *env)
 	char running, version[32];
 	uint64_t sequence;
 
-	if (slot_running(&running, &err) < 0 || read_release(version, &sequence, &err) < 0 ||
+	if (slot_running(&running, &err) < 0 || read_release(version, &sequence, NULL, &err) < 0 ||
 	    report_boot(REPORT_FOLDER, version, running, env, &err) < 0)
 		fprintf(stderr, "granary-update: %s\n", err.text);
 }
@@ -215,6 +241,8 @@ static int with_bundle(struct install *install, struct err *err)
 	if (result == 0)
 		result = check_newer(install, err);
 	if (result == 0)
+		result = check_way_back(install, err);
+	if (result == 0)
 		result = slot_running(&running, err);
 	if (result < 0)
 		return result;
@@ -249,9 +277,9 @@ static int from_source(struct install *install, const char *name, struct err *er
 	return result < 0 ? result : err->code;
 }
 
-static int do_install(const char *name, bool allow_older, bool dry)
+static int do_install(const char *name, struct install install)
 {
-	struct install install = {.allow_older = allow_older, .dry = dry};
+	const bool dry = install.dry;
 	struct err err = {0};
 	int lock;
 
@@ -522,7 +550,12 @@ static int do_asked(void)
 	if (json_is_true(json_object_get(ask, "rollback")))
 		status = do_rollback(dry);
 	else if (source)
-		status = do_install(source, json_is_true(json_object_get(ask, "allow_older")), dry);
+		status = do_install(
+		    source, (struct install){
+				.allow_older = json_is_true(json_object_get(ask, "allow_older")),
+				.one_way = json_is_true(json_object_get(ask, "one_way")),
+				.dry = dry,
+			    });
 	else
 		fprintf(stderr, "granary-update: nothing was asked for\n");
 	if (status == 0 && source && upload && !dry)
@@ -535,7 +568,7 @@ static int show(struct grubenv *env, char running, struct err *err)
 {
 	char version[32];
 	uint64_t sequence;
-	int result = read_release(version, &sequence, err);
+	int result = read_release(version, &sequence, NULL, err);
 
 	if (result < 0)
 		return result;
@@ -548,14 +581,16 @@ static int show(struct grubenv *env, char running, struct err *err)
 }
 
 /* The options behind @argv[@from]; false: there is no such one. */
-static bool read_options(char **argv, int from, bool *ret_older, bool *ret_dry)
+static bool read_options(char **argv, int from, struct install *install, bool *ret_dry)
 {
 	*ret_dry = false;
 	for (; argv[from]; from++) {
 		if (strcmp(argv[from], "--dry-run") == 0)
 			*ret_dry = true;
-		else if (ret_older && strcmp(argv[from], "--allow-older") == 0)
-			*ret_older = true;
+		else if (install && strcmp(argv[from], "--allow-older") == 0)
+			install->allow_older = true;
+		else if (install && strcmp(argv[from], "--one-way") == 0)
+			install->one_way = true;
 		else
 			return false;
 	}
@@ -564,10 +599,12 @@ static bool read_options(char **argv, int from, bool *ret_older, bool *ret_dry)
 
 int main(int argc, char **argv)
 {
-	bool older = false, dry;
+	struct install install = {0};
+	bool dry;
 
-	if (argc >= 3 && strcmp(argv[1], "install") == 0 && read_options(argv, 3, &older, &dry))
-		return do_install(argv[2], older, dry);
+	if (argc >= 3 && strcmp(argv[1], "install") == 0 &&
+	    read_options(argv, 3, &install, &install.dry))
+		return do_install(argv[2], install);
 	if (argc >= 2 && strcmp(argv[1], "rollback") == 0 && read_options(argv, 2, NULL, &dry))
 		return do_rollback(dry);
 	if (argc != 2)

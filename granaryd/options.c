@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "granaryd/granaryd.h"
+#include "replication/replication.h"
+#include "target/target.h"
 
 /* One row per option: getopt's table and the help are made from it. */
 enum {
@@ -55,6 +57,7 @@ static const struct {
      "from a configuration that a newer release migrated, go back to the copy that it\n"
      "                      made before; what was changed since is missing then"},
     {"log-level", "LEVEL", OPT_LOG, "error, warning, notice, info or debug (default info)"},
+    {"schemas", NULL, 'S', "print the versions of the databases' schemas as JSON and exit"},
     {"version", NULL, 'V', "print the version and exit"},
     {"help", NULL, 'h', "print this help and exit"},
 };
@@ -74,6 +77,16 @@ static void print_help(void)
 	printf(
 	    "\nIt runs in the foreground, says READY on stdout when it serves, and stops cleanly\n"
 	    "on SIGTERM or SIGINT (a second signal stops at once). See granary(1).\n");
+}
+
+/* For whoever builds the appliance: which databases a release migrates, and how far. */
+static void print_schemas(void)
+{
+	unsigned config;
+
+	webadmin_schema(&config);
+	printf("{\"config\":%u,\"reservations\":%u,\"replication\":%u,\"access\":%u}\n", config,
+	       scsi_reservations_schema(), replication_schema(), webadmin_access_schema());
 }
 
 static int usage(const char *format, const char *value)
@@ -250,6 +263,10 @@ int options_read(int argc, char **argv, struct options *ret_options)
 		}
 		if (code == 'V') {
 			printf("granaryd %s\n", GRANARY_VERSION);
+			return 0;
+		}
+		if (code == 'S') {
+			print_schemas();
 			return 0;
 		}
 		if (code == ':')

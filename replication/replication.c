@@ -574,6 +574,11 @@ static void tick(struct timer *clock)
 		timer_start(clock, TICK_NS);
 }
 
+unsigned replication_schema(void)
+{
+	return sizeof schema / sizeof *schema;
+}
+
 int replication_create(const struct replication_options *options, struct replication **ret,
 		       struct err *err)
 {

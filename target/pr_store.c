@@ -344,6 +344,11 @@ static int load_all(struct err *err)
 	return result;
 }
 
+unsigned scsi_reservations_schema(void)
+{
+	return sizeof(migrations) / sizeof(migrations[0]);
+}
+
 int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
 {
 	int result = config_open(path, migrations, sizeof(migrations) / sizeof(migrations[0]),

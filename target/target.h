@@ -135,6 +135,8 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 struct world_ops;
 int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
     __attribute__((warn_unused_result));
+/* The newest version of its schema. */
+unsigned scsi_reservations_schema(void);
 void scsi_reservations_settle(struct loop *home);
 void scsi_reservations_close(void);
 /* scsi_sanitize_interrupted: the volume @uuid comes from elsewhere, so what is on it may not be

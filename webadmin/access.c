@@ -13,6 +13,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/secret.h"
+#include "webadmin/webadmin.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
@@ -474,6 +475,11 @@ static int load_rows(struct access *access, const char *sql,
 		load(access, statement);
 	config_finish(statement);
 	return result;
+}
+
+unsigned webadmin_access_schema(void)
+{
+	return sizeof migrations / sizeof *migrations;
 }
 
 static int open_store(struct access *access, const char *state_dir, struct err *err)

@@ -37,6 +37,7 @@ struct webadmin_options {
 
 /* The configuration's schema versions, for config_open(). */
 const struct config_migration *webadmin_schema(unsigned *ret_count);
+unsigned webadmin_access_schema(void); /* likewise the newest of access.db */
 /* For config_open_or_back(): a volume on its way to another pool would be served from the wrong one
  * of its two places by a configuration of another time. */
 const char *webadmin_settled(void);

@@ -95,7 +95,8 @@ def by_pieces(points, daemon, machine, bundles):
 
 def refused(points, daemon, machine, bundles, releases):
     before = machine.env()
-    for name, code in (("forged", "wrong_signature"), ("older", "older_release"), ("none", "no_bundle")):
+    for name, code in (("forged", "wrong_signature"), ("older", "older_release"),
+                       ("one-way", "no_way_back"), ("none", "no_bundle")):
         replies = [daemon.call("POST", UPDATE, {"url": f"{releases.url}/{name}"}),
                    daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/{name}"})]
         upload(daemon, name, bundles[name])
@@ -106,6 +107,9 @@ def refused(points, daemon, machine, bundles, releases):
     older = daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/older", "allow_older": True})
     points.point(older["status"] == 200 and older["body"]["after"]["release"] == "0.9.0",
                  "an older one may be asked for", older)
+    one_way = daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/one-way", "one_way": True})
+    points.point(one_way["status"] == 200 and one_way["body"]["after"]["release"] == "3.0.0",
+                 "and one without a way back", one_way)
     for name, code in (("short", "bundle_truncated"), ("damaged", "bundle_damaged"),
                        ("cut", "download_failed")):
         daemon.call("POST", UPDATE, {"url": f"{releases.url}/{name}"})
