@@ -554,6 +554,23 @@ static int open_store(struct config *config, const struct config_migration *migr
 	return result;
 }
 
+int config_version(const char *path, int64_t *ret_version, struct err *err)
+{
+	struct config config = {.path = heap_strdup(path)};
+	int64_t version = 0;
+	int result = 0;
+
+	if (!config.path)
+		result = err_set(err, -ENOMEM, "out of memory");
+	else if (access(path, F_OK) == 0)
+		result = open_file(&config, SQLITE_OPEN_READWRITE, &version, err);
+	sqlite3_close_v2(config.db);
+	heap_free(config.path);
+	if (result == 0)
+		*ret_version = version;
+	return result;
+}
+
 int config_open_or_back(const char *path, const struct config_migration *migrations, unsigned count,
 			struct config_back *back, struct config **ret_config, struct err *err)
 {

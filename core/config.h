@@ -39,6 +39,9 @@ struct config_back {
 	int64_t from, to; /* schema versions */
 	int64_t copied;   /* seconds since 1970: what was changed later is missing */
 };
+/* config_version: the schema version of the store @path; 0: there is none. Nothing is migrated. */
+int config_version(const char *path, int64_t *ret_version, struct err *err)
+    __attribute__((warn_unused_result));
 int config_open_or_back(const char *path, const struct config_migration *migrations, unsigned count,
 			struct config_back *back, struct config **ret_config, struct err *err)
     __attribute__((warn_unused_result));

@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include "core/backup.h"
-#include "core/config_copy.h"
 #include "core/control.h"
 #include "core/heap.h"
 #include "granaryd/granaryd.h"
 #include "mounts/mounts.h"
+#include "replication/replication.h"
+#include "target/target.h"
 
 /*~ granaryd builds the rooms, starts the loops and waits.
  *
@@ -369,6 +370,33 @@ static int create_nfs(struct err *err)
 	return nfs_server_create(&options, &daemon_.nfs, err);
 }
 
+/* Without these no start comes about, so going back would lose changes for nothing. */
+static int check_others(struct err *err)
+{
+	const struct {
+		const char *name;
+		unsigned known;
+	} others[] = {{"reservations.db", scsi_reservations_schema()},
+		      {"replication.db", replication_schema()}};
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < sizeof others / sizeof *others; i++) {
+		char *path = heap_printf("%s/%s", daemon_.state.dir, others[i].name);
+		int64_t version = 0;
+
+		result = path ? config_version(path, &version, err)
+			      : err_set(err, -ENOMEM, "out of memory");
+		if (result == 0 && version > (int64_t)others[i].known)
+			result = err_set(err, -EPROTO,
+					 "%s has schema version %lld, this program knows up to %u: "
+					 "it was written by a newer Granary, and does not go back. "
+					 "Start that release",
+					 path, (long long)version, others[i].known);
+		heap_free(path);
+	}
+	return result;
+}
+
 static int open_config(struct err *err)
 {
 	unsigned count;
@@ -379,6 +407,9 @@ static int open_config(struct err *err)
 
 	if (!daemon_.options.go_back)
 		return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+	result = check_others(err);
+	if (result < 0)
+		return result;
 	result = config_open_or_back(daemon_.state.config_path, schema, count, &back,
 				     &daemon_.config, err);
 	if (result == 0 && back.from) {

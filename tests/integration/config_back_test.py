@@ -55,6 +55,21 @@ def refuses(state, *more):
                           check=False)
 
 
+def others_stay(points, state, name, known):
+    """With a copy beside it too; and the configuration does not go back for nothing."""
+    other, path = os.path.join(state, name), os.path.join(state, "config.db")
+    newer = number(other)
+    shutil.copyfile(other, f"{other}.v{newer}")
+    with sqlite3.connect(other) as database:
+        database.execute(f"pragma user_version = {newer + 1}")
+    done = refuses(state, "--go-back")
+    points.point(done.returncode == 1 and f"{name} has schema version {newer + 1}" in done.stderr and
+                 number(other) == newer + 1 and number(path) == known + 1,
+                 f"{name} never goes back, nor the configuration then", done.stderr)
+    with sqlite3.connect(other) as database:
+        database.execute(f"pragma user_version = {newer}")
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as state:
         path = os.path.join(state, "config.db")
@@ -67,6 +82,8 @@ def test(points):
         points.point(done.returncode == 1 and "newer Granary" in done.stderr and
                      "a copy from before lies beside it" in done.stderr and
                      number(path) == known + 1, "who was not told to go back says no", done.stderr)
+        for name in ("reservations.db", "replication.db"):
+            others_stay(points, state, name, known)
         server = Server(state, more=("--go-back",))
         try:
             log = server.log()
@@ -95,14 +112,6 @@ def test(points):
         finally:
             server.stop()
         points.point("is an older one again" in log, "the log says so", log)
-        other = os.path.join(state, "reservations.db")
-        newer = number(other)
-        shutil.copyfile(other, f"{other}.v{newer}")
-        with sqlite3.connect(other) as database:
-            database.execute(f"pragma user_version = {newer + 1}")
-        done = refuses(state, "--go-back")
-        points.point(done.returncode == 1 and "reservations.db has schema version" in done.stderr,
-                     "reservations never go back", done.stderr)
 
 
 if __name__ == "__main__":
