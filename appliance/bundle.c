@@ -10,6 +10,7 @@
 #include "core/control.h"
 
 #define FILE_SIZE_MAX (4ull << 30)
+#define SCHEMA_MOST   999999
 
 static const char *const names[BUNDLE_FILES] = {"vmlinuz", "initrd", "root"};
 
@@ -127,6 +128,42 @@ static int parse_head(const json_t *root, struct bundle *bundle, struct err *err
 	return 0;
 }
 
+static const char *const schema_names[SCHEMAS] = {"config", "reservations", "replication",
+						  "access"};
+
+int bundle_schemas(const json_t *root, struct bundle_schemas *ret_schemas, struct err *err)
+{
+	struct bundle_schemas schemas = {.version = {0}};
+
+	for (unsigned i = 0; root && i < SCHEMAS; i++) {
+		const json_t *version = json_object_get(root, schema_names[i]);
+		json_int_t number = json_integer_value(version);
+
+		if (version && (number < 1 || number > SCHEMA_MOST))
+			return err_set(err, -EPROTO, "the schema of %s has no sensible version",
+				       schema_names[i]);
+		schemas.version[i] = schemas.from[i] = (unsigned)number;
+		version = json_object_get(json_object_get(root, "from"), schema_names[i]);
+		if (version &&
+		    (json_integer_value(version) < 1 || json_integer_value(version) > number))
+			return err_set(err, -EPROTO, "the schema of %s goes back to no version",
+				       schema_names[i]);
+		if (version)
+			schemas.from[i] = (unsigned)json_integer_value(version);
+	}
+	*ret_schemas = schemas;
+	return 0;
+}
+
+/* Of the configuration, the release before has a copy from before (granaryd --go-back). */
+const char *bundle_no_way_back(const struct bundle_schemas *own, const struct bundle_schemas *next)
+{
+	for (unsigned i = SCHEMA_CONFIG + 1; i < SCHEMAS; i++)
+		if (own->version[i] && next->from[i] > own->version[i])
+			return schema_names[i];
+	return NULL;
+}
+
 int bundle_parse(const char *manifest, size_t length, struct bundle *ret_bundle, struct err *err)
 {
 	json_t *root = control_parse(manifest, length, err);
@@ -137,6 +174,8 @@ int bundle_parse(const char *manifest, size_t length, struct bundle *ret_bundle,
 	if (!root)
 		return err_set(err, -EPROTO, "the bundle's manifest is no JSON");
 	result = parse_head(root, &bundle, err);
+	if (result == 0)
+		result = bundle_schemas(json_object_get(root, "schemas"), &bundle.schemas, err);
 	if (result == 0 && json_array_size(files) != BUNDLE_FILES)
 		result = err_set(err, -EPROTO, "the bundle does not have exactly %d files",
 				 (int)BUNDLE_FILES);

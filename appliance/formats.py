@@ -278,20 +278,23 @@ def sign(key, data):
         return openssl("pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", file.name)
 
 
-def write_release(folder, version, sequence, key):
-    """What the running system knows of itself: its release, and whose updates it takes."""
+def write_release(folder, version, sequence, key, schemas=None):
+    """What the running system knows of itself: its release, whose updates it takes, and which schemas
+    of databases it knows (granaryd --schemas)."""
     with open(os.path.join(folder, "release.json"), "w", encoding="ascii") as file:
-        json.dump({"version": version, "sequence": int(sequence)}, file)
+        json.dump({"version": version, "sequence": int(sequence),
+                   **({"schemas": schemas} if schemas else {})}, file)
         file.write("\n")
     with open(os.path.join(folder, "update.pem"), "wb") as file:
         file.write(openssl("pkey", "-in", key, "-pubout"))
 
 
-def write_bundle(path, key, version, sequence, files):
+def write_bundle(path, key, version, sequence, files, schemas=None):
     """appliance/bundle.h; @files: kernel, initrd, root."""
     names = ("vmlinuz", "initrd", "root")
     manifest = json.dumps({
         "format": 1, "version": version, "sequence": int(sequence),
+        **({"schemas": schemas} if schemas else {}),
         "files": [{"name": name, "size": os.path.getsize(file), "sha256": digest_of(file)}
                   for name, file in zip(names, files)]}).encode()
     head = b"GRANARYU" + len(manifest).to_bytes(4, "big") + manifest

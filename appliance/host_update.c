@@ -239,9 +239,10 @@ json_t *update_ask(struct host_update *update, const json_t *body, uint64_t now)
 	if (!url && !there.complete)
 		return answer_problem(409, "not_all_there", "the upload of the bundle is not done");
 	return start(update,
-		     json_pack("{s:s,s:b,s:b,s:b}", "source", url ? url : update->bundle, "upload",
-			       !url, "allow_older",
-			       json_is_true(json_object_get(body, "allow_older")), "dry_run",
+		     json_pack("{s:s,s:b,s:b,s:b,s:b}", "source", url ? url : update->bundle,
+			       "upload", !url, "allow_older",
+			       json_is_true(json_object_get(body, "allow_older")), "one_way",
+			       json_is_true(json_object_get(body, "one_way")), "dry_run",
 			       json_is_true(json_object_get(body, "dry_run"))),
 		     false, now);
 }

@@ -130,12 +130,19 @@ const char *report_code(int error)
 		int error;
 		const char *code;
 	} codes[] = {
-	    {-EKEYREJECTED, "wrong_signature"}, {-ENODATA, "bundle_truncated"},
-	    {-EPERM, "older_release"},          {-EPROTO, "no_bundle"},
-	    {-ENOKEY, "no_update_key"},         {-EBADMSG, "bundle_damaged"},
-	    {-ENODEV, "no_appliance"},          {-EBUSY, "update_under_way"},
-	    {-ENOSPC, "slot_too_small"},        {-ENOENT, "no_other_release"},
-	    {-ENETUNREACH, "download_failed"},  {-ECANCELED, "update_cancelled"},
+	    {-EKEYREJECTED, "wrong_signature"},
+	    {-ENODATA, "bundle_truncated"},
+	    {-EPERM, "older_release"},
+	    {-EPROTO, "no_bundle"},
+	    {-ENOKEY, "no_update_key"},
+	    {-EBADMSG, "bundle_damaged"},
+	    {-ENODEV, "no_appliance"},
+	    {-EBUSY, "update_under_way"},
+	    {-ENOSPC, "slot_too_small"},
+	    {-ENOENT, "no_other_release"},
+	    {-ENETUNREACH, "download_failed"},
+	    {-ECANCELED, "update_cancelled"},
+	    {-EXDEV, "no_way_back"},
 	};
 
 	for (unsigned i = 0; i < sizeof codes / sizeof *codes; i++) {

@@ -15,6 +15,7 @@
 #include "appliance/report.h"
 #include "appliance/slot.h"
 #include "appliance/source.h"
+#include "core/config_copy.h"
 #include "core/control.h"
 
 /*~ granary-update: a release goes into the slot that does not run, is read back, and is started on
@@ -34,6 +35,7 @@
 #define SOCKET     "/var/lib/granary/control.sock"
 /* There while a release is given up: the console says so, and the daemon makes an alert of it. */
 #define GIVEN_UP     "/var/lib/granary/release-given-up"
+#define CONFIG       "/var/lib/granary/config.db"
 #define HEALTH_LIMIT 240  /* seconds, in which the daemon neither serves nor is on its way to it */
 #define HEALTH_MOST  1800 /* seconds in all: a large pool may replay for minutes */
 
@@ -41,7 +43,7 @@ extern char **environ;
 
 struct install {
 	struct medium medium; /* first: the context of its ops */
-	bool allow_older, dry;
+	bool allow_older, one_way, dry;
 	bool touched; /* the slot is not what it was */
 	struct bundle bundle;
 	struct report report;
@@ -52,7 +54,8 @@ struct install {
 static int usage(void)
 {
 	fprintf(stderr,
-		"usage: granary-update install BUNDLE [--allow-older] [--dry-run]\n"
+		"usage: granary-update install BUNDLE [--allow-older] [--one-way]\n"
+		"                      [--dry-run]\n"
 		"       granary-update rollback [--dry-run]\n"
 		"       granary-update status | good | asked\n"
 		"\n"
@@ -112,8 +115,9 @@ static int read_manifest(struct install *install, struct err *err)
 	return bundle_parse((const char *)data + BUNDLE_HEAD, length, &install->bundle, err);
 }
 
-/* What this system itself is. */
-static int read_release(char version[32], uint64_t *ret_sequence, struct err *err)
+/* What this system itself is. @schemas: NULL, or which it knows. */
+static int read_release(char version[32], uint64_t *ret_sequence, struct bundle_schemas *schemas,
+			struct err *err)
 {
 	json_t *root = json_load_file(RELEASE, 0, NULL);
 	const char *name = json_string_value(json_object_get(root, "version"));
@@ -125,6 +129,8 @@ static int read_release(char version[32], uint64_t *ret_sequence, struct err *er
 	else
 		snprintf(version, 32, "%s", name);
 	*ret_sequence = (uint64_t)sequence;
+	if (result == 0 && schemas)
+		result = bundle_schemas(json_object_get(root, "schemas"), schemas, err);
 	json_decref(root);
 	return result;
 }
@@ -133,7 +139,7 @@ static int check_newer(const struct install *install, struct err *err)
 {
 	char version[32];
 	uint64_t sequence;
-	int result = read_release(version, &sequence, err);
+	int result = read_release(version, &sequence, NULL, err);
 
 	if (result < 0 || install->allow_older || install->bundle.sequence >= sequence)
 		return result;
@@ -141,6 +147,28 @@ static int check_newer(const struct install *install, struct err *err)
 		       "the bundle is release %s, older than %s that runs here; an older one may "
 		       "not know this one's data. --allow-older takes it all the same",
 		       install->bundle.version, version);
+}
+
+/* A release on trial migrates at its first start what the boot loader can not take back. */
+static int check_way_back(const struct install *install, struct err *err)
+{
+	struct bundle_schemas own;
+	const char *lost;
+	char version[32];
+	uint64_t sequence;
+	int result = read_release(version, &sequence, &own, err);
+
+	if (result < 0 || install->one_way)
+		return result;
+	lost = bundle_no_way_back(&own, &install->bundle.schemas);
+	if (!lost)
+		return 0;
+	return err_set(
+	    err, -EXDEV,
+	    "release %s brings a newer schema of %s.db, which %s can not read: after its "
+	    "first start there is no way back, whether it comes up or not. --one-way takes "
+	    "it all the same; make a backup of the configuration before",
+	    install->bundle.version, lost, version);
 }
 
 /* That it can not be told is no reason to stop. */
@@ -158,7 +186,7 @@ static void tell_boot(const struct grubenv *env)
 	char running, version[32];
 	uint64_t sequence;
 
-	if (slot_running(&running, &err) < 0 || read_release(version, &sequence, &err) < 0 ||
+	if (slot_running(&running, &err) < 0 || read_release(version, &sequence, NULL, &err) < 0 ||
 	    report_boot(REPORT_FOLDER, version, running, env, &err) < 0)
 		fprintf(stderr, "granary-update: %s\n", err.text);
 }
@@ -269,6 +297,8 @@ static int with_bundle(struct install *install, struct err *err)
 	if (result == 0)
 		result = check_newer(install, err);
 	if (result == 0)
+		result = check_way_back(install, err);
+	if (result == 0)
 		result = slot_running(&running, err);
 	if (result < 0)
 		return result;
@@ -304,15 +334,15 @@ static int from_source(struct install *install, const char *name, struct err *er
 	return result < 0 ? result : err->code;
 }
 
-static int do_install(const char *name, bool asked, bool allow_older, bool dry)
+/* @install: the options; the rest is 0. */
+static int do_install(const char *name, bool asked, struct install install)
 {
-	struct install install = {.medium.stopped = stopped,
-				  .allow_older = allow_older,
-				  .dry = dry,
-				  .report.started = time(NULL)};
+	const bool dry = install.dry;
 	struct err err = {0};
 	int lock;
 
+	install.medium.stopped = stopped;
+	install.report.started = time(NULL);
 	/* Who comes second leaves the report to who was first. */
 	if (report_lock(REPORT_FOLDER, &lock, &err) < 0)
 		return fail(&err);
@@ -460,6 +490,36 @@ static int64_t seconds_now(void)
 	return now.tv_sec;
 }
 
+/* It is this release's configuration now: whatever comes, no start goes back from it by itself. */
+static void confirm_config(void)
+{
+	struct err err = {0};
+
+	if (config_copy_confirm(CONFIG, &err) < 0)
+		fprintf(stderr, "granary-update: %s\n", err.text);
+}
+
+static int keep_release(void)
+{
+	int status = change_env(keep);
+
+	if (status == 0)
+		confirm_config();
+	return status;
+}
+
+/* Of a confirmation that was cut off, or of a release before this one. Not before the daemon
+ * serves: until then it may need the copy. */
+static void confirm_late(void)
+{
+	for (int64_t begun = seconds_now(); config_copy_find(CONFIG, CONFIG_COPY, INT64_MAX) &&
+					    seconds_now() - begun < HEALTH_MOST;
+	     sleep(1)) {
+		if (health() == HEALTH_GOOD)
+			confirm_config();
+	}
+}
+
 /* A release that has proved itself is not judged again: a disk that is missing today is for the
  * administrator, not for the boot loader. Nor is one of which nothing is known because the boot
  * partition can not be read: that would restart for ever. */
@@ -474,13 +534,15 @@ static int do_good(void)
 		return 0;
 	}
 	tell_given_up();
-	if (!on_trial)
+	if (!on_trial) {
+		confirm_late();
 		return 0;
+	}
 	/* By the clock: a daemon that hangs takes its time to say nothing. */
 	for (; now - alive < HEALTH_LIMIT && now - begun < HEALTH_MOST; now = seconds_now()) {
 		state = health();
 		if (state == HEALTH_GOOD)
-			return change_env(keep);
+			return keep_release();
 		if (state == HEALTH_STARTING) /* it opens its pools, and says so */
 			alive = now;
 		sleep(1);
@@ -550,8 +612,13 @@ static int do_asked(void)
 	if (json_is_true(json_object_get(ask, "rollback")))
 		status = do_rollback(dry);
 	else if (source)
-		status = do_install(source, true, json_is_true(json_object_get(ask, "allow_older")),
-				    dry);
+		status =
+		    do_install(source, true,
+			       (struct install){
+				   .allow_older = json_is_true(json_object_get(ask, "allow_older")),
+				   .one_way = json_is_true(json_object_get(ask, "one_way")),
+				   .dry = dry,
+			       });
 	else
 		fprintf(stderr, "granary-update: nothing was asked for\n");
 	if (status == 0 && source && upload && !dry)
@@ -564,7 +631,7 @@ static int show(struct grubenv *env, char running, struct err *err)
 {
 	char version[32];
 	uint64_t sequence;
-	int result = read_release(version, &sequence, err);
+	int result = read_release(version, &sequence, NULL, err);
 
 	if (result < 0)
 		return result;
@@ -577,14 +644,16 @@ static int show(struct grubenv *env, char running, struct err *err)
 }
 
 /* The options behind @argv[@from]; false: there is no such one. */
-static bool read_options(char **argv, int from, bool *ret_older, bool *ret_dry)
+static bool read_options(char **argv, int from, struct install *install, bool *ret_dry)
 {
 	*ret_dry = false;
 	for (; argv[from]; from++) {
 		if (strcmp(argv[from], "--dry-run") == 0)
 			*ret_dry = true;
-		else if (ret_older && strcmp(argv[from], "--allow-older") == 0)
-			*ret_older = true;
+		else if (install && strcmp(argv[from], "--allow-older") == 0)
+			install->allow_older = true;
+		else if (install && strcmp(argv[from], "--one-way") == 0)
+			install->one_way = true;
 		else
 			return false;
 	}
@@ -593,10 +662,12 @@ static bool read_options(char **argv, int from, bool *ret_older, bool *ret_dry)
 
 int main(int argc, char **argv)
 {
-	bool older = false, dry;
+	struct install install = {0};
+	bool dry;
 
-	if (argc >= 3 && strcmp(argv[1], "install") == 0 && read_options(argv, 3, &older, &dry))
-		return do_install(argv[2], false, older, dry);
+	if (argc >= 3 && strcmp(argv[1], "install") == 0 &&
+	    read_options(argv, 3, &install, &install.dry))
+		return do_install(argv[2], false, install);
 	if (argc >= 2 && strcmp(argv[1], "rollback") == 0 && read_options(argv, 2, NULL, &dry))
 		return do_rollback(dry);
 	if (argc != 2)

@@ -283,6 +283,8 @@ int run_appliance_update(struct command *command)
 		json_object_set_new(body, "url", json_string(command->position[0]));
 	if (command_option(command, "allow-older"))
 		json_object_set_new(body, "allow_older", json_true());
+	if (command_option(command, "one-way"))
+		json_object_set_new(body, "one_way", json_true());
 	status = command_call(command, "POST", body, &reply, PATH);
 	return told(command, status, reply);
 }

@@ -10,16 +10,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/config_copy.h"
 #include "core/heap.h"
 #include "core/log.h"
 
 /* Invariants:
  * C1 The schema version is sqlite's user_version; it changes in the same transaction as the
- *    schema, so a crash in a migration leaves the old store whole.
+ *    schema, so a crash in a migration leaves the old store whole. What an older program has to
+ *    know of a row is in step, in the same transaction.
  * C2 The application id marks the file as ours; another program's database is left alone.
- *    What an older program has to know of a row is in step, in the same transaction.
  * C3 The file may hold CHAP secrets: it is created 0600 and tightened to that at every open
- *    (sqlite gives its WAL the same mode). */
+ *    (sqlite gives its WAL the same mode).
+ * C4 Before the first statement of a migration changes anything, a whole copy of the older store is
+ *    durable under its name: written beside it, synced, renamed, the folder synced.
+ * C5 Going back: the newer store has no log left and a second name, both durable, before the copy
+ *    takes its name in one rename. At every moment PATH is one of the two, whole; a log of one is
+ *    never beside the other. */
 #define CONFIG_APPLICATION_ID 0x4752414e /* "GRAN" */
 #define CONFIG_BUSY_MS        2000
 
@@ -258,6 +264,24 @@ static int prepare_file(const char *path, struct err *err)
 	return result;
 }
 
+static int check_identity(struct config *config, int64_t *ret_version, struct err *err)
+{
+	int64_t id, version, tables;
+	int result = query_number(config, "pragma application_id", &id, err);
+
+	if (result == 0)
+		result = query_number(config, "pragma user_version", &version, err);
+	if (result == 0)
+		result = query_number(config, "select count(*) from sqlite_master", &tables, err);
+	if (result < 0)
+		return result;
+	if (version < 0 ||
+	    (id != CONFIG_APPLICATION_ID && (id != 0 || version != 0 || tables != 0)))
+		return err_set(err, -EPROTO, "%s is not a Granary configuration", config->path);
+	*ret_version = version;
+	return 0;
+}
+
 /* The text of a query's one row: what a newer program has left about schema version @version. */
 static int find_step(struct config *config, int64_t version, char **ret_summary, char **ret_beyond,
 		     struct err *err)
@@ -326,39 +350,19 @@ static int check_newer(struct config *config, int64_t version, unsigned known, s
 			    err, -EPROTO,
 			    "configuration %s was written by a newer Granary: it has schema "
 			    "version %lld, this program knows up to %u and would pass over "
-			    "\"%s\"%s. "
-			    "Start the newer release again, or stop using that there first; a "
-			    "copy from before the newer release may be in %s.v%u",
+			    "\"%s\"%s. Start the newer release again, or stop using that there "
+			    "first%s",
 			    config->path, (long long)version, known, summary ? summary : "?",
-			    count > 0 ? ", which is in use" : "", config->path, known);
+			    count > 0 ? ", which is in use" : "",
+			    config_copy_find(config->path, CONFIG_COPY, known) > 0
+				? "; a copy from before lies beside it"
+				: "");
 		heap_free(summary);
 		heap_free(beyond);
 		if (result < 0)
 			return result;
 	}
-	log_warning("configuration %s was written by a newer Granary (schema version %lld, this "
-		    "program knows up to %u); nothing of what is new there is in use",
-		    config->path, (long long)version, known);
 	return 0;
-}
-
-static int check_identity(struct config *config, unsigned known, int64_t *ret_version,
-			  struct err *err)
-{
-	int64_t id, version, tables;
-	int result = query_number(config, "pragma application_id", &id, err);
-
-	if (result == 0)
-		result = query_number(config, "pragma user_version", &version, err);
-	if (result == 0)
-		result = query_number(config, "select count(*) from sqlite_master", &tables, err);
-	if (result < 0)
-		return result;
-	if ((id != CONFIG_APPLICATION_ID && (id != 0 || version != 0 || tables != 0)) ||
-	    version < 0)
-		return err_set(err, -EPROTO, "%s is not a Granary configuration", config->path);
-	*ret_version = version;
-	return version > (int64_t)known ? check_newer(config, version, known, err) : 0;
 }
 
 static int check_health(struct config *config, struct err *err)
@@ -378,39 +382,22 @@ static int check_health(struct config *config, struct err *err)
 	return result < 0 ? result : 0;
 }
 
-static int sync_path(const char *path, int flags)
+static int sync_file(const char *path, struct err *err)
 {
-	int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW);
-	int result = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int result = 0;
 
+	if (fd < 0 || fsync(fd) < 0)
+		result = err_set(err, -errno, "configuration copy %s: %s", path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return result;
 }
 
-/* @part becomes @target, and both the bytes and the name survive a power loss. */
-static int put_in_place(const char *part, const char *target, struct err *err)
-{
-	char *folder = heap_strdup(target);
-	char *slash = folder ? strrchr(folder, '/') : NULL;
-	int result = folder ? sync_path(part, O_RDONLY) : -ENOMEM;
-
-	if (result == 0 && rename(part, target) < 0)
-		result = -errno;
-	if (slash)
-		slash[slash == folder] = '\0';
-	if (result == 0)
-		result = sync_path(slash ? folder : ".", O_RDONLY | O_DIRECTORY);
-	heap_free(folder);
-	return result < 0
-		   ? err_set(err, result, "configuration copy %s: %s", target, strerror(-result))
-		   : 0;
-}
-
-/* A whole copy beside the store, for the way back after a migration. sqlite does not sync it. */
+/* A whole copy beside the store, for the way back after a migration (C4). */
 static int keep_copy(struct config *config, int64_t version, struct err *err)
 {
-	char *target = heap_printf("%s.v%lld", config->path, (long long)version);
+	char *target = config_copy_name(config->path, CONFIG_COPY, version);
 	char *part = heap_printf("%s.v%lld.part", config->path, (long long)version);
 	int result = -ENOMEM;
 
@@ -418,8 +405,16 @@ static int keep_copy(struct config *config, int64_t version, struct err *err)
 		err_set(err, -ENOMEM, "out of memory");
 	else if ((unlink(part) < 0 && errno != ENOENT) || prepare_file(part, err) < 0)
 		result = err_set(err, -EIO, "configuration copy %s can not be written", part);
-	else if ((result = config_run(config, err, "vacuum into ?", "s", part)) == 0)
-		result = put_in_place(part, target, err);
+	else
+		result = config_run(config, err, "vacuum into ?", "s", part);
+	if (result == 0)
+		result = sync_file(part, err); /* whatever sqlite has done of it */
+	if (result == 0 && rename(part, target) < 0)
+		result = err_set(err, -errno, "configuration copy %s: %s", target, strerror(errno));
+	if (result == 0)
+		result = config_copy_sync(config->path, err);
+	if (result == 0)
+		config_copy_prune(config->path, CONFIG_COPY);
 	heap_free(target);
 	heap_free(part);
 	return result;
@@ -470,21 +465,182 @@ static int migrate(struct config *config, int64_t version, const struct config_m
 	return result;
 }
 
-static int open_store(struct config *config, const struct config_migration *migrations,
-		      unsigned count, struct err *err)
+static int open_file(struct config *config, int flags, int64_t *ret_version, struct err *err)
 {
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
-	int64_t version = 0;
-	int result = prepare_file(config->path, err);
-
-	if (result < 0)
-		return result;
-	if (sqlite3_open_v2(config->path, &config->db, flags, NULL) != SQLITE_OK)
+	if (sqlite3_open_v2(config->path, &config->db, flags | SQLITE_OPEN_NOMUTEX, NULL) !=
+	    SQLITE_OK)
 		return config->db ? fail(config, err) : err_set(err, -ENOMEM, "out of memory");
 	sqlite3_extended_result_codes(config->db, 1);
 	sqlite3_busy_timeout(config->db, CONFIG_BUSY_MS);
+	return check_identity(config, ret_version, err);
+}
+
+/* --- going back ------------------------------------------------------------------------------- */
+
+/* Nothing is under way in the store that its other version would go on with from the wrong end. */
+static int check_settled(struct config *config, const char *sql, struct err *err)
+{
+	int64_t count = 0;
+	int result = sql ? query_number(config, sql, &count, err) : 0;
+
+	if (result == 0 && count)
+		result =
+		    err_set(err, -EBUSY, "in %s something is under way (%s)", config->path, sql);
+	return result;
+}
+
+static int check_copy(const char *path, int64_t version, const char *settled, struct err *err)
+{
+	struct config copy = {.path = heap_strdup(path)};
+	int64_t found = 0;
+	int result = copy.path ? open_file(&copy, SQLITE_OPEN_READONLY, &found, err)
+			       : err_set(err, -ENOMEM, "out of memory");
+
+	if (result == 0 && found != version)
+		result =
+		    err_set(err, -EPROTO, "%s has schema version %lld", path, (long long)found);
+	if (result == 0)
+		result = check_health(&copy, err);
+	if (result == 0)
+		result = check_settled(&copy, settled, err);
+	sqlite3_close_v2(copy.db);
+	heap_free(copy.path);
+	return result;
+}
+
+static bool has_log(const char *path)
+{
+	static const char *const logs[] = {"-wal", "-journal"};
+	bool any = false;
+
+	for (unsigned i = 0; i < sizeof logs / sizeof *logs; i++) {
+		char *log = heap_printf("%s%s", path, logs[i]);
+
+		any |= !log || access(log, F_OK) == 0;
+		heap_free(log);
+	}
+	return any;
+}
+
+/* What its log holds is in the file itself, and it has none any more. The store is closed. */
+static int fold_log(struct config *config, struct err *err)
+{
+	struct config_statement *statement;
+	int result = config_prepare(config, "pragma journal_mode = delete", &statement, err);
+
+	if (result < 0)
+		return result;
+	result = config_step(statement, err);
+	if (result > 0)
+		result = strcmp(config_text(statement, 0), "delete") == 0 ? 0 : -EBUSY;
+	config_finish(statement);
+	sqlite3_close_v2(config->db);
+	config->db = NULL;
+	if (result == -EBUSY || (result == 0 && has_log(config->path)))
+		return err_set(err, -EBUSY, "the log of %s can not be folded in", config->path);
+	return result;
+}
+
+/* The second name. It is there already when this was cut off before; one of another time that had
+ * it keeps a name. */
+static int name_newer(const char *path, const char *newer, struct err *err)
+{
+	char *old = heap_printf("%s.old", newer);
+	struct stat now, there;
+	int result = 0;
+
+	if (!old)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (stat(path, &now) < 0)
+		result = -errno;
+	else if (lstat(newer, &there) == 0 && there.st_dev == now.st_dev &&
+		 there.st_ino == now.st_ino)
+		result = 0;
+	else if ((rename(newer, old) < 0 && errno != ENOENT) || link(path, newer) < 0)
+		result = -errno;
+	heap_free(old);
+	return result < 0 ? err_set(err, result, "%s: %s", newer, strerror(-result)) : 0;
+}
+
+/* C5 */
+static int swap(const char *path, const char *copy, const char *newer, struct err *err)
+{
+	int result = name_newer(path, newer, err);
+
+	if (result < 0)
+		return result;
+	result = config_copy_sync(path, err);
+	if (result == 0 && rename(copy, path) < 0)
+		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	return result < 0 ? result : config_copy_sync(path, err);
+}
+
+/* From @version to a copy of a schema that is known. The store is closed then. */
+static int go_back(struct config *config, int64_t version, unsigned known, struct config_back *back,
+		   struct err *err)
+{
+	int64_t to = config_copy_find(config->path, CONFIG_COPY, known);
+	char *copy = config_copy_name(config->path, CONFIG_COPY, to);
+	char *newer = config_copy_name(config->path, CONFIG_COPY_NEWER, version);
+	struct stat info;
+	struct err why = {0};
+	int result = 0;
+
+	if (!copy || !newer)
+		result = err_set(&why, -ENOMEM, "out of memory");
+	else if (lstat(copy, &info) < 0 || !S_ISREG(info.st_mode))
+		result = err_set(&why, -EINVAL, "%s is not a file", copy);
+	if (result == 0)
+		result = check_copy(copy, to, back->settled, &why);
+	if (result == 0)
+		result = check_settled(config, back->settled, &why);
+	if (result == 0)
+		result = fold_log(config, &why);
+	if (result == 0)
+		result = swap(config->path, copy, newer, &why);
+	if (result == 0) {
+		back->from = version;
+		back->to = to;
+		back->copied = (int64_t)info.st_mtime;
+		config_copy_prune(config->path, CONFIG_COPY_NEWER);
+	} else {
+		err_set(
+		    err, result,
+		    "configuration %s has schema version %lld, this program knows up to %u, and "
+		    "can not go back to the copy of version %lld beside it: %s",
+		    config->path, (long long)version, known, (long long)to, why.text);
+	}
+	heap_free(copy);
+	heap_free(newer);
+	return result;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* @back: NULL: a newer store is refused. */
+static int open_store(struct config *config, const struct config_migration *migrations,
+		      unsigned count, struct config_back *back, struct err *err)
+{
+	int64_t version = 0;
+	int result = prepare_file(config->path, err);
+
+	if (result == 0)
+		result = open_file(config, SQLITE_OPEN_READWRITE, &version, err);
 	/* Identity first: nothing is changed in a file that is not ours or is newer. */
-	result = check_identity(config, count, &version, err);
+	if (result == 0 && version > (int64_t)count) {
+		result = check_newer(config, version, count, err);
+		if (result == 0)
+			log_warning("configuration %s was written by a newer Granary (schema "
+				    "version %lld, this program knows up to %u); nothing of what "
+				    "is new there is in use",
+				    config->path, (long long)version, count);
+		if (result == -EPROTO && back &&
+		    config_copy_find(config->path, CONFIG_COPY, count)) {
+			result = go_back(config, version, count, back, err);
+			if (result == 0)
+				result = open_file(config, SQLITE_OPEN_READWRITE, &version, err);
+		}
+	}
 	if (result == 0)
 		result = execute(config,
 				 "pragma journal_mode = wal; pragma synchronous = full;"
@@ -498,8 +654,32 @@ static int open_store(struct config *config, const struct config_migration *migr
 	return result;
 }
 
-int config_open(const char *path, const struct config_migration *migrations, unsigned count,
-		struct config **ret_config, struct err *err)
+int config_check(const char *path, unsigned known, struct err *err)
+{
+	struct config config = {.path = heap_strdup(path)};
+	int64_t version = 0;
+	int result = 0;
+
+	if (!config.path)
+		result = err_set(err, -ENOMEM, "out of memory");
+	else if (access(path, F_OK) == 0)
+		result = open_file(&config, SQLITE_OPEN_READWRITE, &version, err);
+	if (result == 0 && version > (int64_t)known)
+		result = check_newer(&config, version, known, err);
+	sqlite3_close_v2(config.db);
+	heap_free(config.path);
+	return result;
+}
+
+unsigned config_goes_back_to(const struct config_migration *migrations, unsigned count)
+{
+	while (count > 1 && migrations[count - 1].beyond)
+		count--;
+	return count;
+}
+
+int config_open_or_back(const char *path, const struct config_migration *migrations, unsigned count,
+			struct config_back *back, struct config **ret_config, struct err *err)
 {
 	struct config *config = heap_zalloc(sizeof *config);
 	int result;
@@ -508,13 +688,19 @@ int config_open(const char *path, const struct config_migration *migrations, uns
 		heap_free(config);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	result = open_store(config, migrations, count, err);
+	result = open_store(config, migrations, count, back, err);
 	if (result < 0) {
 		config_close(config);
 		return result;
 	}
 	*ret_config = config;
 	return 0;
+}
+
+int config_open(const char *path, const struct config_migration *migrations, unsigned count,
+		struct config **ret_config, struct err *err)
+{
+	return config_open_or_back(path, migrations, count, NULL, ret_config, err);
 }
 
 void config_close(struct config *config)

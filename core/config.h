@@ -16,7 +16,7 @@ struct config;
 struct config_statement;
 
 /* One row per schema version, in order; version = index + 1. An older store is migrated inside one
- * transaction, after a copy to "<path>.v<old>" that is durable before it begins.
+ * transaction, after a durable copy to "<path>.v<old>" (core/config_copy.h).
  *
  * A system that starts from its other slot again finds a store that a newer release has migrated.
  * So a row says what a program that does not know it would get wrong: @beyond, one select that
@@ -34,6 +34,28 @@ struct config_migration {
 
 int config_open(const char *path, const struct config_migration *migrations, unsigned count,
 		struct config **ret_config, struct err *err) __attribute__((warn_unused_result));
+
+/* config_open_or_back: as config_open(), but a newer store that can not be gone on with gives way
+ * to the highest copy of a schema that @migrations know, if there is one that is whole: the newer
+ * one stays as "<path>.newer-v<its version>". For the configuration alone: what reservations or
+ * epochs say now is not in any copy.
+ * @settled: NULL, or a query that has to give 0 in both of them. back->from is 0 when it did not go
+ * back.
+ * Durable: on 0. Cut off anywhere, @path is either of the two, whole. */
+struct config_back {
+	const char *settled;
+	int64_t from, to; /* schema versions */
+	int64_t copied;   /* seconds since 1970: what was changed later is missing */
+};
+/* config_check: would config_open() go on with the store @path, as far as its schema goes, or is
+ * there none? Nothing is migrated. config_goes_back_to: the oldest version whose programs can go on
+ * with what @migrations make of a store, as long as nothing new is used. */
+int config_check(const char *path, unsigned known, struct err *err)
+    __attribute__((warn_unused_result));
+unsigned config_goes_back_to(const struct config_migration *migrations, unsigned count);
+int config_open_or_back(const char *path, const struct config_migration *migrations, unsigned count,
+			struct config_back *back, struct config **ret_config, struct err *err)
+    __attribute__((warn_unused_result));
 void config_close(struct config *config);
 
 int config_begin(struct config *config, struct err *err) __attribute__((warn_unused_result));

@@ -33,7 +33,7 @@ struct options {
 	unsigned nfs_lease; /* seconds; 0: the default */
 	const char *io_engine;
 	unsigned io_loops;
-	bool demo;
+	bool demo, go_back;
 	const char *directories[DIRECTORIES_IN_MAX]; /* --directories-in */
 	unsigned directory_count;
 	enum log_level log_level;

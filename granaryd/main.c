@@ -11,6 +11,8 @@
 #include "core/heap.h"
 #include "granaryd/granaryd.h"
 #include "mounts/mounts.h"
+#include "replication/replication.h"
+#include "target/target.h"
 
 /*~ granaryd builds the rooms, starts the loops and waits.
  *
@@ -368,12 +370,53 @@ static int create_nfs(struct err *err)
 	return nfs_server_create(&options, &daemon_.nfs, err);
 }
 
+/* Without these no start comes about, so going back would lose changes for nothing. */
+static int check_others(struct err *err)
+{
+	const struct {
+		const char *name;
+		unsigned known;
+	} others[] = {{"reservations.db", scsi_reservations_schema(NULL)},
+		      {"replication.db", replication_schema(NULL)}};
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < sizeof others / sizeof *others; i++) {
+		char *path = heap_printf("%s/%s", daemon_.state.dir, others[i].name);
+
+		result = path ? config_check(path, others[i].known, err)
+			      : err_set(err, -ENOMEM, "out of memory");
+		heap_free(path);
+	}
+	return result;
+}
+
 static int open_config(struct err *err)
 {
 	unsigned count;
 	const struct config_migration *schema = webadmin_schema(&count);
 
-	return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+	struct config_back back = {.settled = webadmin_settled()};
+	int result;
+
+	if (!daemon_.options.go_back)
+		return config_open(daemon_.state.config_path, schema, count, &daemon_.config, err);
+	result = check_others(err);
+	if (result < 0)
+		return result;
+	result = config_open_or_back(daemon_.state.config_path, schema, count, &back,
+				     &daemon_.config, err);
+	if (result == 0 && back.from) {
+		log_error(
+		    "the configuration is an older one again: a newer release had brought it "
+		    "to schema version %lld, which this one does not know. In force is the copy "
+		    "of version %lld; what was changed since it was made is missing, and what "
+		    "was taken away since is there again. The newer one is "
+		    "%s.newer-v%lld",
+		    (long long)back.from, (long long)back.to, daemon_.state.config_path,
+		    (long long)back.from);
+		result = webadmin_went_back(daemon_.config, back.copied, err);
+	}
+	return result;
 }
 
 static int open_reservations(struct err *err)

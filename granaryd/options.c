@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "granaryd/granaryd.h"
+#include "replication/replication.h"
+#include "target/target.h"
 
 /* One row per option: getopt's table and the help are made from it. */
 enum {
@@ -19,6 +21,7 @@ enum {
 	OPT_LOOPS,
 	OPT_DEMO,
 	OPT_DIRECTORIES,
+	OPT_GO_BACK,
 	OPT_LEASE,
 	OPT_LOG
 };
@@ -50,7 +53,11 @@ static const struct {
     {"directories-in", "DIR", OPT_DIRECTORIES,
      "directories in DIR may be exported (granary directory); may be given again, and\n"
      "                      without it none may; keeps CAP_DAC_READ_SEARCH"},
+    {"go-back", NULL, OPT_GO_BACK,
+     "from a configuration that a newer release migrated, go back to the copy that it\n"
+     "                      made before; what was changed since is missing then"},
     {"log-level", "LEVEL", OPT_LOG, "error, warning, notice, info or debug (default info)"},
+    {"schemas", NULL, 'S', "print the versions of the databases' schemas as JSON and exit"},
     {"version", NULL, 'V', "print the version and exit"},
     {"help", NULL, 'h', "print this help and exit"},
 };
@@ -70,6 +77,22 @@ static void print_help(void)
 	printf(
 	    "\nIt runs in the foreground, says READY on stdout when it serves, and stops cleanly\n"
 	    "on SIGTERM or SIGINT (a second signal stops at once). See granary(1).\n");
+}
+
+/* For whoever builds the appliance: which databases a release migrates, how far, and which versions
+ * can go on with them afterwards. */
+static void print_schemas(void)
+{
+	unsigned config, config_from, reservations, replication, access, from[3];
+	const struct config_migration *schema = webadmin_schema(&config);
+
+	config_from = config_goes_back_to(schema, config);
+	reservations = scsi_reservations_schema(&from[0]);
+	replication = replication_schema(&from[1]);
+	access = webadmin_access_schema(&from[2]);
+	printf("{\"config\":%u,\"reservations\":%u,\"replication\":%u,\"access\":%u,"
+	       "\"from\":{\"config\":%u,\"reservations\":%u,\"replication\":%u,\"access\":%u}}\n",
+	       config, reservations, replication, access, config_from, from[0], from[1], from[2]);
 }
 
 static int usage(const char *format, const char *value)
@@ -186,6 +209,9 @@ static int take(int code, const char *value, struct options *options)
 	case OPT_DEMO:
 		options->demo = true;
 		return -1;
+	case OPT_GO_BACK:
+		options->go_back = true;
+		return -1;
 	case OPT_DIRECTORIES:
 		if (*value != '/')
 			return usage("--directories-in %s is no absolute path", value);
@@ -243,6 +269,10 @@ int options_read(int argc, char **argv, struct options *ret_options)
 		}
 		if (code == 'V') {
 			printf("granaryd %s\n", GRANARY_VERSION);
+			return 0;
+		}
+		if (code == 'S') {
+			print_schemas();
 			return 0;
 		}
 		if (code == ':')

@@ -581,6 +581,15 @@ static void tick(struct timer *clock)
 		timer_start(clock, TICK_NS);
 }
 
+unsigned replication_schema(unsigned *ret_from)
+{
+	const unsigned count = sizeof schema / sizeof *schema;
+
+	if (ret_from)
+		*ret_from = config_goes_back_to(schema, count);
+	return count;
+}
+
 int replication_create(const struct replication_options *options, struct replication **ret,
 		       struct err *err)
 {

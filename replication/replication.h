@@ -67,6 +67,9 @@ struct replication_options {
  * replication_listen: take connections of peers there too; may be called for each address. */
 int replication_create(const struct replication_options *options, struct replication **ret,
 		       struct err *err) __attribute__((warn_unused_result));
+/* The newest version of the schema of replication.db. @ret_from: NULL, or the oldest whose programs
+ * can go on with it (config.h). */
+unsigned replication_schema(unsigned *ret_from);
 int replication_listen(struct replication *replication, const char *address, uint16_t port,
 		       uint16_t *ret_port, struct err *err) __attribute__((warn_unused_result));
 /* replication_serve: after replication_start, when what is on the volumes is open, and guests come

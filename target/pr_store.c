@@ -348,6 +348,15 @@ static int load_all(struct err *err)
 	return result;
 }
 
+unsigned scsi_reservations_schema(unsigned *ret_from)
+{
+	const unsigned count = sizeof(migrations) / sizeof(migrations[0]);
+
+	if (ret_from)
+		*ret_from = config_goes_back_to(migrations, count);
+	return count;
+}
+
 int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
 {
 	int result = config_open(path, migrations, sizeof(migrations) / sizeof(migrations[0]),

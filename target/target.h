@@ -135,6 +135,9 @@ int scsi_nexus_create(struct scsi_target *target, const char *initiator_port,
 struct world_ops;
 int scsi_reservations_open(const struct world_ops *world, const char *path, struct err *err)
     __attribute__((warn_unused_result));
+/* The newest version of its schema. @ret_from: NULL, or the oldest whose programs can go on with it
+ * (config.h). */
+unsigned scsi_reservations_schema(unsigned *ret_from);
 void scsi_reservations_settle(struct loop *home);
 void scsi_reservations_close(void);
 /* scsi_sanitize_interrupted: the volume @uuid comes from elsewhere, so what is on it may not be

@@ -13,6 +13,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "webadmin/secret.h"
+#include "webadmin/webadmin.h"
 
 static const struct config_migration migrations[] = {
     {"the first schema",
@@ -477,6 +478,15 @@ static int load_rows(struct access *access, const char *sql,
 		load(access, statement);
 	config_finish(statement);
 	return result;
+}
+
+unsigned webadmin_access_schema(unsigned *ret_from)
+{
+	const unsigned count = sizeof migrations / sizeof *migrations;
+
+	if (ret_from)
+		*ret_from = config_goes_back_to(migrations, count);
+	return count;
 }
 
 static int open_store(struct access *access, const char *state_dir, struct err *err)

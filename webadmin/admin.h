@@ -134,4 +134,7 @@ void webadmin_reply(struct api_request *request, json_t *reply);
 /* start.c: serve the LUNs of a pool that has come back. */
 void webadmin_start_luns(struct webadmin *admin, const char *pool);
 
+/* The setting that says when the copy of the configuration was made that is in force. */
+#define WEBADMIN_COPIED "configuration-copied"
+
 #endif

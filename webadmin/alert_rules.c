@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/backup.h"
+#include "core/config_copy.h"
 #include "core/heap.h"
 #include "replication/replication.h"
 #include "webadmin/admin.h"
@@ -57,6 +58,7 @@ enum rule {
 	STATE_FULL,
 	RESTORE_DAMAGED,
 	RELEASE_GIVEN_UP,
+	CONFIG_WENT_BACK,
 	DISK_FAILING,
 	DISK_WARNING,
 	UPS_BATTERY,
@@ -455,6 +457,23 @@ static const struct alert_rule table[RULES] = {
 	 {"Configuration and data are as they were. Install another release, or this one once "
 	  "more.",
 	  "配置和数据保持不变。请安装其他版本，或重新安装该版本。"}},
+    [CONFIG_WENT_BACK] =
+	{"configuration-went-back",
+	 ALERT_CRITICAL,
+	 0,
+	 0,
+	 0,
+	 "",
+	 {"{object} has its configuration from before the update again, what was changed since is "
+	  "missing: {detail}",
+	  "{object} 已恢复为更新前的配置，此后的更改均已丢失：{detail}"},
+	 {"Look through LUNs, access rules, shares and schedules: what was taken away since is "
+	  "there "
+	  "again, what was added is not. The newer configuration is kept in the file that is "
+	  "named; "
+	  "take that file away when all is in order.",
+	  "请检查 LUN、访问规则、共享和计划：此后删除的内容会重新出现，新增的内容则不存在。较新的"
+	  "配置保存在所示文件中；确认无误后请移走该文件。"}},
     [DISK_FAILING] = {"disk-failing",
 		      ALERT_CRITICAL,
 		      0,
@@ -835,6 +854,23 @@ static void look_at_state(struct webadmin *admin, struct alerts *alerts)
 		      alerts->tuning[STATE_FULL].level);
 }
 
+/* A newer store than this release knows lies beside the one in force. */
+static void look_for_newer(struct webadmin *admin, struct alerts *alerts)
+{
+	char path[PATH_MAX], copied[32], detail[ALERT_DETAIL_MAX];
+	int64_t version;
+	unsigned known;
+
+	store_schema(&known);
+	snprintf(path, sizeof path, "%s/config.db", admin->options.state_dir);
+	version = config_copy_find(path, CONFIG_COPY_NEWER, INT64_MAX);
+	if (version <= (int64_t)known)
+		return;
+	webadmin_setting(admin, WEBADMIN_COPIED, copied, sizeof copied);
+	snprintf(detail, sizeof detail, "%s (config.db.newer-v%lld)", copied, (long long)version);
+	alerts_observe(alerts, CONFIG_WENT_BACK, "granaryd", true, version, detail);
+}
+
 /* What came out of a start otherwise than somebody meant it to. */
 static void look_at_starts(struct webadmin *admin, struct alerts *alerts)
 {
@@ -846,6 +882,7 @@ static void look_at_starts(struct webadmin *admin, struct alerts *alerts)
 	snprintf(path, sizeof path, "%s/release-given-up", admin->options.state_dir);
 	if (access(path, F_OK) == 0)
 		alerts_observe(alerts, RELEASE_GIVEN_UP, "granary", true, 0, "");
+	look_for_newer(admin, alerts);
 }
 
 static void look_at_certificate(struct webadmin *admin, struct alerts *alerts, int64_t wall)

@@ -222,7 +222,9 @@ static const struct route table[] = {
      "time, on trial; the bundle that was uploaded, or what a URL gives",
      BODY({"url", FIELD_TEXT, false, "https; without it the bundle that was uploaded"},
 	  {"allow_older", FIELD_SWITCH, false,
-	   "take an older release; it may not know this one's data"}),
+	   "take an older release; it may not know this one's data"},
+	  {"one_way", FIELD_SWITCH, false,
+	   "take a release after whose first start this one can not run again"}),
      "Update"},
     {"DELETE", V1 "/appliance/update", api_update_cancel, ROLE_ADMIN, ROUTE_AUDIT,
      "Give up the install that is under way: its slot holds no release then, the one that runs is "

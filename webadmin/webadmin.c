@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/heap.h"
 #include "webadmin/admin.h"
@@ -35,6 +36,25 @@
 const struct config_migration *webadmin_schema(unsigned *ret_count)
 {
 	return store_schema(ret_count);
+}
+
+const char *webadmin_settled(void)
+{
+	return "select count(*) from volume_move";
+}
+
+int webadmin_went_back(struct config *config, int64_t copied, struct err *err)
+{
+	time_t seconds = (time_t)copied;
+	struct tm utc;
+	char text[32] = "";
+
+	if (gmtime_r(&seconds, &utc))
+		strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+	return config_run(config, err,
+			  "insert into setting(name, value) values(?, ?)"
+			  " on conflict(name) do update set value = excluded.value",
+			  "ss", WEBADMIN_COPIED, text);
 }
 
 int webadmin_create(const struct webadmin_options *options, struct webadmin **ret_admin,

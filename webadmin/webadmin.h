@@ -37,6 +37,15 @@ struct webadmin_options {
 
 /* The configuration's schema versions, for config_open(). */
 const struct config_migration *webadmin_schema(unsigned *ret_count);
+/* Likewise the newest of access.db; @ret_from: NULL, or the oldest whose programs can go on with
+ * it. */
+unsigned webadmin_access_schema(unsigned *ret_from);
+/* For config_open_or_back(): a volume on its way to another pool would be served from the wrong one
+ * of its two places by a configuration of another time. */
+const char *webadmin_settled(void);
+/* webadmin_went_back: @config is a copy that was made at @copied (seconds since 1970); the alert
+ * says so. Durable. */
+int webadmin_went_back(struct config *config, int64_t copied, struct err *err);
 
 int webadmin_create(const struct webadmin_options *options, struct webadmin **ret_admin,
 		    struct err *err) __attribute__((warn_unused_result));

@@ -148,7 +148,7 @@ _granary()
 	"session drop") list="--dry-run $globals" ;;
 	"slow set") list="--dry-run $globals" ;;
 	"appliance time") list="--timezone $globals" ;;
-	"appliance update") list="--allow-older --dry-run $globals" ;;
+	"appliance update") list="--allow-older --one-way --dry-run $globals" ;;
 	"appliance rollback") list="--dry-run $globals" ;;
 	"account create") list="--role --password-file --dry-run $globals" ;;
 	"account change") list="--role --password-file --dry-run $globals" ;;

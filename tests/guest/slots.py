@@ -26,6 +26,7 @@ import tap      # pylint: disable=wrong-import-position
 
 PIECE = 1 << 20
 SEQUENCE = 1000
+SCHEMAS = {"config": 7, "reservations": 3, "replication": 6, "access": 4}
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 # The boot partition is what the kernel can mount; granary-update is built for either.
 with open("/proc/filesystems", encoding="ascii") as known:
@@ -72,7 +73,7 @@ class Machine:
         os.makedirs("/usr/share/granary")
         os.makedirs("/var/lib/granary/host")
         os.makedirs("/run/systemd/network")
-        formats.write_release("/usr/share/granary", "1.0.0", SEQUENCE, self.key)
+        formats.write_release("/usr/share/granary", "1.0.0", SEQUENCE, self.key, SCHEMAS)
         line = os.path.join(folder, "cmdline")
         with open(line, "w", encoding="ascii") as file:
             file.write("quiet root=PARTLABEL=root-a ro\n")
@@ -193,11 +194,13 @@ def make_bundles(machine):
     os.makedirs(os.path.join(folder, "stranger"))
     stranger = formats.update_key(os.path.join(folder, "stranger"), None)
     made = {}
-    for name, key, version, sequence in (("good", machine.key, "2.0.0", SEQUENCE + 10),
-                                         ("older", machine.key, "0.9.0", SEQUENCE - 10),
-                                         ("forged", stranger, "9.0.0", SEQUENCE + 20)):
+    for name, key, version, sequence, schemas in (
+            ("good", machine.key, "2.0.0", SEQUENCE + 10, {**SCHEMAS, "config": 9}),
+            ("older", machine.key, "0.9.0", SEQUENCE - 10, None),
+            ("one-way", machine.key, "3.0.0", SEQUENCE + 20, {**SCHEMAS, "replication": 7}),
+            ("forged", stranger, "9.0.0", SEQUENCE + 20, SCHEMAS)):
         path = os.path.join(folder, "bundle")
-        formats.write_bundle(path, key, version, sequence, parts)
+        formats.write_bundle(path, key, version, sequence, parts, schemas)
         with open(path, "rb") as file:
             made[name] = file.read()
     made["short"] = made["good"][:len(made["good"]) // 2]

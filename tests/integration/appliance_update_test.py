@@ -95,7 +95,8 @@ def by_pieces(points, daemon, machine, bundles):
 
 def refused(points, daemon, machine, bundles, releases):
     before = machine.env()
-    for name, code in (("forged", "wrong_signature"), ("older", "older_release"), ("none", "no_bundle")):
+    for name, code in (("forged", "wrong_signature"), ("older", "older_release"),
+                       ("one-way", "no_way_back"), ("none", "no_bundle")):
         replies = [daemon.call("POST", UPDATE, {"url": f"{releases.url}/{name}"}),
                    daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/{name}"})]
         upload(daemon, name, bundles[name])
@@ -106,6 +107,9 @@ def refused(points, daemon, machine, bundles, releases):
     older = daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/older", "allow_older": True})
     points.point(older["status"] == 200 and older["body"]["after"]["release"] == "0.9.0",
                  "an older one may be asked for", older)
+    one_way = daemon.call("POST", f"{UPDATE}?dry_run=1", {"url": f"{releases.url}/one-way", "one_way": True})
+    points.point(one_way["status"] == 200 and one_way["body"]["after"]["release"] == "3.0.0",
+                 "and one without a way back", one_way)
     for name, code in (("short", "bundle_truncated"), ("damaged", "bundle_damaged"),
                        ("cut", "download_failed")):
         daemon.call("POST", UPDATE, {"url": f"{releases.url}/{name}"})
@@ -350,6 +354,36 @@ def by_https(points, daemon, front, bundles):
                  "the audit log has the update and the upload, and not each piece", entries[:20])
 
 
+def confirmed(points, daemon, machine):
+    """A release that is kept: no start goes back to a copy of the configuration from before it."""
+    copy = "/var/lib/granary/config.db.v7"
+
+    def is_kept():
+        return not os.path.exists(copy) and os.path.exists(f"{copy}.kept")
+
+    for running, trial in (("a", False), ("b", True)):
+        with open(os.path.join(machine.folder, "cmdline"), "w", encoding="ascii") as file:
+            file.write(f"quiet root=PARTLABEL=root-{running} ro\n")
+        with open(copy, "wb"):
+            pass
+        before = machine.env()
+        told = subprocess.Popen([GRANARY_UPDATE, "good"], stdin=subprocess.DEVNULL)
+        try:
+            time.sleep(2)
+            points.point(told.poll() is None and os.path.exists(copy) and
+                         (before["slot"] == running and before["good"] != "1") == trial,
+                         f"slot {running}, on trial {trial}: the daemon may still need the copy", before)
+            os.symlink(f"{daemon.state}/control.sock", "/var/lib/granary/control.sock")
+            points.point(told.wait(60) == 0 and is_kept() and (machine.env()["good"] == "1") == trial,
+                         "when it serves, the copy is for people alone",
+                         [os.listdir("/var/lib/granary"), machine.env()])
+        finally:
+            told.kill()
+            told.wait()
+        os.unlink("/var/lib/granary/control.sock")
+        os.unlink(f"{copy}.kept")
+
+
 def test(points):
     slots.needed()
     with tempfile.TemporaryDirectory() as folder, loops.Loops(folder, 2, "48M") as disks:
@@ -372,6 +406,7 @@ def test(points):
             cancelled(points, daemon, machine, releases)
             killed(points, daemon, machine, releases)
             by_https(points, daemon, front, bundles)
+            confirmed(points, daemon, machine)
         finally:
             if front:
                 points.point(front.stop() == 0, "the front stops cleanly", front.log())

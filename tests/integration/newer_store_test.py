@@ -5,6 +5,7 @@
 nothing is used that it does not know, and says what stands in the way where something is."""
 
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -81,10 +82,14 @@ def start(state):
 
 
 def goes_on(points, state):
-    found = {path: migrate(path, LATER) for path in stores(state)}
+    found = {}
+    for path in stores(state):
+        before = sqlite3.connect(path).execute("pragma user_version").fetchone()[0]
+        shutil.copyfile(path, f"{path}.v{before}")
+        found[path] = migrate(path, LATER)
     points.point(len(found) >= 4 and all(tables for _, tables in found.values()),
                  "databases with a schema from later", found)
-    daemon = api.Daemon(state, pool=False)
+    daemon = api.Daemon(state, "--go-back", pool=False)
     try:
         told = [path for path in found
                 if f"{path} was written by a newer Granary" in daemon.log()]
@@ -103,6 +108,8 @@ def goes_on(points, state):
         kept.append(store.execute("pragma user_version").fetchone()[0] == version + 1)
         store.close()
     points.point(all(kept), "the schema's version is still the newer one", kept)
+    points.point(not [name for name in os.listdir(state) if ".newer-v" in name],
+                 "nothing had to go back to a copy", os.listdir(state))
 
 
 def stands_in_the_way(points, state):

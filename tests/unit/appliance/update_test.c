@@ -101,6 +101,38 @@ static void bundle_manifest(void **state)
 	assert_int_equal(bundle.files[BUNDLE_INITRD].sha256[1], 0x11);
 }
 
+static void bundle_schemas_are_compared(void **state)
+{
+	static const struct bundle_schemas own = {.version = {7, 3, 6, 4}},
+					   unsaid = {.version = {0}};
+	struct bundle bundle;
+
+	(void)state;
+#define WITH(schemas)                                                                              \
+	"{\"format\":1,\"version\":\"1\",\"sequence\":1,\"schemas\":" schemas ",\"files\":" FILES  \
+	"}"
+	/* The configuration has a copy to go back to, and one that is not named stays as it is. */
+	assert_int_equal(parse(WITH("{\"config\":9,\"reservations\":3,\"other\":5}"), &bundle), 0);
+	assert_int_equal(bundle.schemas.version[SCHEMA_CONFIG], 9);
+	assert_int_equal(bundle.schemas.version[SCHEMA_REPLICATION], 0);
+	assert_null(bundle_no_way_back(&own, &bundle.schemas));
+	assert_int_equal(parse(WITH("{\"config\":7,\"access\":4,\"replication\":7}"), &bundle), 0);
+	assert_string_equal(bundle_no_way_back(&own, &bundle.schemas), "replication");
+	assert_null(bundle_no_way_back(&unsaid, &bundle.schemas));
+	assert_int_equal(parse(WITH("{\"access\":5}"), &bundle), 0);
+	assert_string_equal(bundle_no_way_back(&own, &bundle.schemas), "access");
+	/* A newer one that says what of it is in use is gone on with. */
+	assert_int_equal(parse(WITH("{\"access\":5,\"from\":{\"access\":4}}"), &bundle), 0);
+	assert_null(bundle_no_way_back(&own, &bundle.schemas));
+	assert_int_equal(parse(WITH("{\"access\":6,\"from\":{\"access\":5}}"), &bundle), 0);
+	assert_string_equal(bundle_no_way_back(&own, &bundle.schemas), "access");
+	assert_int_equal(parse(WITH("{\"access\":5,\"from\":{\"access\":6}}"), &bundle), -EPROTO);
+	assert_int_equal(parse(WITH("{\"access\":5,\"from\":{\"access\":0}}"), &bundle), -EPROTO);
+	assert_int_equal(parse(WITH("{\"access\":0}"), &bundle), -EPROTO);
+	assert_int_equal(parse(WITH("{\"access\":\"5\"}"), &bundle), -EPROTO);
+	assert_int_equal(parse(WITH("{\"access\":4294967301}"), &bundle), -EPROTO);
+}
+
 static void bundle_refuses(void **state)
 {
 	static const char *const bad[] = {
@@ -184,9 +216,13 @@ static void signatures(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(grubenv_comes_back), cmocka_unit_test(grubenv_from_grub),
-	    cmocka_unit_test(grubenv_refuses),    cmocka_unit_test(bundle_manifest),
-	    cmocka_unit_test(bundle_refuses),     cmocka_unit_test(bundle_heads),
+	    cmocka_unit_test(grubenv_comes_back),
+	    cmocka_unit_test(grubenv_from_grub),
+	    cmocka_unit_test(grubenv_refuses),
+	    cmocka_unit_test(bundle_manifest),
+	    cmocka_unit_test(bundle_schemas_are_compared),
+	    cmocka_unit_test(bundle_refuses),
+	    cmocka_unit_test(bundle_heads),
 	    cmocka_unit_test(signatures),
 	};
 

@@ -303,6 +303,7 @@ export const en = {
 	"code.no_update_key": "This system takes no updates",
 	"code.no_update_under_way": "No update is being installed",
 	"code.no_ups": "No UPS is watched",
+	"code.no_way_back": "After the first start of this release there is no way back to the one that runs",
 	"code.nobody_may": "Nobody may use it",
 	"code.not_all_there": "Not all of the file has arrived",
 	"code.not_connected": "The other machine is not connected",

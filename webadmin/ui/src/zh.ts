@@ -303,6 +303,7 @@ export const zh = {
 	"code.no_update_key": "本系统不接受更新",
 	"code.no_update_under_way": "没有正在安装的更新",
 	"code.no_ups": "未监视 UPS",
+	"code.no_way_back": "该版本首次启动后将无法退回当前运行的版本",
 	"code.nobody_may": "没有任何用户可以访问",
 	"code.not_all_there": "文件尚未全部到达",
 	"code.not_connected": "对端未连接",
