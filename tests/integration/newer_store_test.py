@@ -84,9 +84,9 @@ def start(state):
 def goes_on(points, state):
     found = {}
     for path in stores(state):
-        before = sqlite3.connect(path).execute("pragma user_version").fetchone()[0]
-        shutil.copyfile(path, f"{path}.v{before}")
+        shutil.copyfile(path, path + ".before")
         found[path] = migrate(path, LATER)
+        os.rename(path + ".before", f"{path}.v{found[path][0]}")
     points.point(len(found) >= 4 and all(tables for _, tables in found.values()),
                  "databases with a schema from later", found)
     daemon = api.Daemon(state, "--go-back", pool=False)
