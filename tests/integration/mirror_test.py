@@ -52,9 +52,13 @@ def making(points, daemon, files):
     daemon.good("pool", "add", "tank", files[1] + ":256M")
     refused(points, daemon, "needs checksums", "volume", "create", "tank/one", "64M", "--mirror",
             "--checksum", "off")
-    refused(points, daemon, "can not reserve", "volume", "create", "tank/one", "64M", "--mirror",
-            "--reserve", "1M")
-    daemon.serve("tank/one", "64M", "--mirror")
+    refused(points, daemon, "not that much space left", "volume", "create", "tank/one", "300M",
+            "--mirror", "--reserve", "300M")
+    daemon.serve("tank/one", "64M", "--mirror", "--reserve", "64M")
+    pool = daemon.json("pool", "show", "tank")
+    points.point(pool["reserved_bytes"] == 128 * MIB
+                 and 100 * MIB < pool["mirror_free_bytes"] + 64 * MIB <= pool["mirror_size_bytes"],
+                 "what is reserved for a mirrored volume counts twice", pool)
     daemon.good("volume", "create", "tank/two", "16M")
     shown = [daemon.json("volume", "show", name)["mirror"] for name in ("tank/one", "tank/two")]
     points.point(shown == [True, False], "a mirrored volume is shown as one", shown)
