@@ -6,8 +6,8 @@
  * Rows are taken in proportion to what is free on them. But the chunks of a pair are on two
  * devices: of devices with f1, f2, .. free chunks there can be no more pairs than are free beside
  * the device that has most of them, T - max (and T / 2, which the sum sees to: reserve.c). Of that
- * some are kept, for who was promised pairs and, while there are mirrored volumes, for half of the
- * slop. Where more than what is kept would go:
+ * some are kept, for who was promised pairs and, while there are mirrored volumes, as slop. Where
+ * more than what is kept would go:
  *
  * B1 A single chunk is taken from the device that has most: that leaves T - max as it is.
  * B2 Of a pair one chunk is taken from there: that takes one, the least that a pair can take. Who
@@ -105,7 +105,7 @@ unsigned balance_first(const struct native *native, const struct nvolume *volume
 		       unsigned turn)
 {
 	uint64_t pairs, needs = volume->volume.mirror;
-	uint64_t others = reserve_pairs_of_others(native, volume), slop = native->slop_chunks / 2;
+	uint64_t others = reserve_pairs_of_others(native, volume), slop = native->slop_pairs;
 	bool promised = room != ROOM_PLAIN || volume->reserve_counted;
 	const struct pv *device;
 

@@ -329,6 +329,7 @@ struct native {
 	uint64_t chunks_total, chunks_used; /* for data */
 	uint64_t chunks_free;               /* wholly free now */
 	uint64_t slop_chunks, slop_taken;   /* taken: by vital writes (reserve.c) */
+	uint64_t slop_pairs;                /* likewise, of what can be pairs (balance.c) */
 	bool slop_counted;
 	/* Chunks promised and not used yet, of all volumes with one copy; of those with two, so
 	 * many pairs of chunks. */

@@ -132,8 +132,7 @@ void reserve_taken(struct native *native, const struct nvolume *volume, enum roo
 
 bool reserve_pairs_fit(const struct native *native, uint64_t pairs)
 {
-	return native->promised_pairs + pairs + native->slop_chunks / 2 <=
-	       balance_pairs(native, true);
+	return native->promised_pairs + pairs + native->slop_pairs <= balance_pairs(native, true);
 }
 
 bool reserve_fits(const struct native *native, uint64_t chunks, uint64_t pairs)
@@ -156,7 +155,7 @@ static uint64_t without(uint64_t all, uint64_t some)
 
 uint64_t reserve_mirror_room(const struct native *native, uint64_t *ret_total)
 {
-	uint64_t slop = native->slop_chunks / 2, total = native->chunks_total - native->slop_chunks;
+	uint64_t slop = native->slop_pairs, total = native->chunks_total - native->slop_chunks;
 	uint64_t left = without(total, native->chunks_used + reserve_chunks(native));
 
 	*ret_total = least(total / 2, without(balance_pairs(native, false), slop));

@@ -105,6 +105,7 @@ void space_totals(struct native *native)
 		native->meta_total += pv->meta_chunks * CHUNK_SLOTS;
 	}
 	native->slop_chunks = native->chunks_total * 3 / 100;
+	native->slop_pairs = balance_pairs(native, false) * 3 / 100;
 }
 
 static void count_chunks(struct native *native, uint64_t first_ag)

@@ -269,6 +269,7 @@ static const struct object objects[] = {
       {"reason", FIELD_TEXT, true},
       {"versions", FIELD_TEXTS, true, "of NFS that it is served with"},
       {"snapshots", FIELD_TEXT, true, "/.snapshot is hidden, visible or none"},
+      {"mirror", FIELD_SWITCH, false, "two copies, on two devices"},
       {"quota_bytes", FIELD_NUMBER, false, "0: none"},
       {"used_bytes", FIELD_NUMBER, false},
       {"files", FIELD_NUMBER, false},
