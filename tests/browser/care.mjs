@@ -132,20 +132,33 @@ async function newcomer() {
 // --- a device that goes away -------------------------------------------------------------------
 
 let helper;
+const writer = "iqn.2026-11.test:writer";
 
 async function mirrored() {
 	await change("POST", "/pools", { name: "twin", devices: [{ path: `${given.folder}/a.pool`, size: "256M" }] });
 	await change("POST", "/pools/twin/devices", { devices: [given.device.path] });
-	await change("POST", "/volumes", { pool: "twin", name: "both", size: "64M", mirror: true });
-	const iqn = "iqn.2026-11.org.granary:both";
-	await change("POST", "/targets", { iqn });
-	await change("POST", `/targets/${iqn}/luns`, { pool: "twin", volume: "both" });
-	await change("POST", `/targets/${iqn}/rules`, { initiator: "any" });
-	return iqn;
+	await open("new", "textarea");
+	await page.getByLabel("Name").fill("both");
+	await page.getByLabel("Pool").locator("option", { hasText: "twin" }).waitFor({ state: "attached" });
+	await page.getByLabel("Pool").selectOption("tank");
+	point(await page.getByText("Two copies").count() === 0, "a pool of one device offers no second copy");
+	await page.getByLabel("Pool").selectOption("twin");
+	await page.getByLabel("Size").fill("64");
+	await page.getByLabel("Unit").selectOption("M");
+	await page.getByLabel("Who may connect").fill(writer);
+	await page.getByLabel("Two copies, on two disks").check();
+	await page.getByRole("button", { name: "Show what would be made" }).click();
+	await page.locator(".diff").getByText("Two copies, on two disks").waitFor();
+	point((await page.locator("main").textContent()).includes("--pool twin --mirror") && !(await ask("/volumes")).some((one) => one.name === "both"), "two copies are in the plan and the command, and nothing is made");
+	await picture("copies");
+	await page.getByRole("button", { name: "Create LUN" }).click();
+	await page.getByText("iqn.2026-11.org.granary:both").first().waitFor();
+	point((await ask("/volumes/twin/both")).mirror === true, "a LUN with two copies in one form");
+	return "iqn.2026-11.org.granary:both";
 }
 
 async function away() {
-	const iqn = await mirrored(), host = "iqn.2026-11.test:writer", title = `Device ${given.device.path} is away`;
+	const host = writer, iqn = await mirrored(), title = `Device ${given.device.path} is away`;
 	await io(iqn, host, "write -P 1 0 16M");
 	await open("pools/twin", "tbody tr");
 	await page.locator("tbody tr", { hasText: given.device.path }).getByText("in use").waitFor();
