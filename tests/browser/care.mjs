@@ -5,7 +5,7 @@
 // GRANARY_BROWSER; prints one line of JSON per point.
 import { execFile, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { promisify } from "node:util";
 import { ask, box, carryOut, change, everyLook, given, LONG, open, page, picture, point, press, signIn, walked } from "./page.mjs";
@@ -187,6 +187,30 @@ async function away() {
 	point(pool.state === "online" && pool.device_details.every((one) => one.state === "active"), "it is taken back and made good", pool.device_details);
 }
 
+/** Another takes the place of one that is dead. */
+async function replaced() {
+	const title = `Device ${given.device.path} is away`, fresh = `${given.folder}/fresh.pool`;
+	writeFileSync(fresh, "");
+	truncateSync(fresh, 300 << 20);
+	helper.kill("SIGKILL");
+	await run("umount", ["-l", given.device.path]).catch(() => {});
+	point(await io("iqn.2026-11.org.granary:both", writer, "write -P 4 0 16M"), "the device fails again");
+	await open("pools/twin", ".steps");
+	await page.getByRole("button", { name: "Replace it" }).click();
+	await box.getByLabel("Files or other paths").fill(fresh);
+	await picture("replace");
+	await carryOut(box.getByRole("button", { name: "Replace it" }));
+	await page.getByText(title).first().waitFor({ state: "detached" });
+	await page.locator(".lead .badge", { hasText: "online" }).waitFor();
+	const pool = await ask("/pools/twin");
+	point(pool.devices.includes(fresh) && pool.device_details.every((one) => one.state === "active") && await io("iqn.2026-11.org.granary:both", writer, "read -P 4 0 16M"), "a new one takes its place, from the page alone", pool.device_details);
+	truncateSync(fresh, 400 << 20);
+	await page.getByRole("button", { name: "Grow" }).click();
+	await carryOut(box.getByRole("button", { name: "Grow" }));
+	await page.getByText("The pool has the new space").waitFor();
+	point((await ask("/pools/twin")).size_bytes > pool.size_bytes + (90 << 20), "and the pool takes what it has grown by");
+}
+
 /** While it is made good: what the daemon says of that, at a speed that can be looked at. */
 async function resilvering() {
 	let left = 900;
@@ -295,7 +319,10 @@ await walked(async () => {
 	await library();
 	await images();
 	await newcomer();
-	if (given.device) await away();
+	if (given.device) {
+		await away();
+		await replaced();
+	}
 	await resilvering();
 	await power();
 	await configuration();
