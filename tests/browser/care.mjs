@@ -8,7 +8,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { promisify } from "node:util";
-import { ask, box, carryOut, change, everyLook, given, LONG, open, page, picture, point, press, signIn, walked } from "./page.mjs";
+import { ask, box, carryOut, change, everyLook, given, LONG, open, page, picture, point, press, signIn, until, walked } from "./page.mjs";
 
 const run = promisify(execFile);
 
@@ -287,7 +287,8 @@ async function configuration() {
 	await page.getByLabel("Bring back from a file").setInputFiles(path);
 	await press(look, carry);
 	await press(carry, page.getByText("Done: 1 changes"));
-	point((await ask("/volumes")).some((one) => one.name === "from-file"), "and carried out");
+	await until("/volumes", (all) => all.some((one) => one.name === "from-file")); // the message may be that of the one before
+	point(true, "and carried out");
 	await open("settings");
 	const [text] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download as YAML" }).click()]);
 	const yaml = readFileSync(await text.path(), "utf8"), spelled = `${given.folder}/configuration.yaml`;
@@ -304,7 +305,8 @@ async function configuration() {
 	await picture("stale");
 	await press(look, carry);
 	await press(carry, page.getByText("Done: 1 changes"));
-	point((await ask("/volumes")).some((one) => one.name === "from-yaml"), "after another look it is carried out");
+	await until("/volumes", (all) => all.some((one) => one.name === "from-yaml")); // the message may be that of the one before
+	point(true, "after another look it is carried out");
 	writeFileSync(`${given.folder}/broken.yaml`, "volumes: [\n");
 	await page.getByLabel("Bring back from a file").setInputFiles(`${given.folder}/broken.yaml`);
 	await press(look, page.getByText("The document is no YAML that can be read"));

@@ -208,10 +208,10 @@ export function Devices({ pool }: { pool: Pool }) {
 	const [open, setOpen] = useState<{ what: "add" | "grow" } | { what: "evacuate" | "remove"; device: PoolDevice } | null>(null);
 	const close = () => setOpen(null);
 	return (
-		<Card flush title={t("pools.devices")} actions={can("admin") && <>
+		<Card flush title={t("pools.devices")} actions={can("admin") && <div class="buttons">
 			<Button onClick={() => setOpen({ what: "grow" })}>{t("devices.grow")}</Button>
 			<Button onClick={() => setOpen({ what: "add" })}><Icon name="plus" /> {t("devices.add")}</Button>
-		</>}>
+		</div>}>
 			<Table caption={t("pools.devices")} rows={pool.device_details ?? []} id={(row) => row.path} columns={[
 				{ key: "path", title: t("devices.device"), text: (row) => row.path, show: (row) => <span class="mono name">{row.path}</span> },
 				{ key: "size", title: t("field.size"), number: true, text: (row) => row.size_bytes, show: (row) => bytes(row.size_bytes) },
