@@ -29,7 +29,8 @@
  *   written through, read back from the medium, hashed again -> grubenv: that slot, on trial
  * good (at each start): wait until the daemon serves what is configured -> grubenv: good
  *
- * Until grubenv changes, in one sector, the running slot is what the machine starts. */
+ * Until grubenv changes, in one sector, the running slot is what the machine starts. It says from
+ * before the first byte on that the other one is half, so that no rollback goes to it. */
 #define RELEASE    "/usr/share/granary/release.json"
 #define PUBLIC_KEY "/usr/share/granary/update.pem"
 #define SOCKET     "/var/lib/granary/control.sock"
@@ -559,6 +560,11 @@ static int go_back(struct grubenv *env, char running, struct err *err)
 	struct stat info;
 	int folder;
 
+	if (env->half == other)
+		return err_set(err, -ENOENT,
+			       "slot %c holds no complete release to go back to: an update into it "
+			       "was not finished. Install a release first",
+			       other);
 	snprintf(name, sizeof name, "/run/granary-esp/granary/%c", other);
 	folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0 || fstatat(folder, "vmlinuz", &info, 0) < 0 ||
@@ -640,6 +646,10 @@ static int show(struct grubenv *env, char running, struct err *err)
 	if (env->failed)
 		printf("failed   %c (it did not come up; the boot loader went back)\n",
 		       env->failed);
+	if (env->half)
+		printf("half     %c (no complete release: an update into it was not finished; "
+		       "nothing goes back to it)\n",
+		       env->half);
 	return 0;
 }
 
