@@ -35,10 +35,12 @@
 #define PUBLIC_KEY "/usr/share/granary/update.pem"
 #define SOCKET     "/var/lib/granary/control.sock"
 /* There while a release is given up: the console says so, and the daemon makes an alert of it. */
-#define GIVEN_UP     "/var/lib/granary/release-given-up"
-#define CONFIG       "/var/lib/granary/config.db"
-#define HEALTH_LIMIT 240  /* seconds, in which the daemon neither serves nor is on its way to it */
-#define HEALTH_MOST  1800 /* seconds in all: a large pool may replay for minutes */
+#define GIVEN_UP "/var/lib/granary/release-given-up"
+#define CONFIG   "/var/lib/granary/config.db"
+#ifndef HEALTH_LIMIT     /* a test has no patience with a release that never serves */
+#define HEALTH_LIMIT 240 /* seconds, in which the daemon neither serves nor is on its way to it */
+#endif
+#define HEALTH_MOST 1800 /* seconds in all: a large pool may replay for minutes */
 
 extern char **environ;
 
