@@ -619,6 +619,8 @@ static const struct object objects[] = {
       {"next", FIELD_TEXT, false, "the slot that the next start takes"},
       {"on_trial", FIELD_SWITCH, false, "that one has not shown yet that it serves"},
       {"failed", FIELD_TEXT, false, "the slot that was given up, or empty"},
+      {"incomplete", FIELD_TEXT, false,
+       "the slot that an update is writing, or did not finish: nothing to go back to; or empty"},
       {"under_way", FIELD_SWITCH, true},
       {"update", FIELD_OBJECT, false,
        "kind (install, rollback), state (starting, checking, writing, done, would, failed), "

@@ -1396,6 +1396,7 @@ export const en = {
 	"update.fromUrl": "Install from a URL",
 	"update.givenUp": "The release in slot {slot} did not come up and was given up.",
 	"update.goesBack": "The next start is from the other slot",
+	"update.incomplete": "Slot {slot} holds no complete release: an update into it was not finished. Nothing goes back to it until a release is installed there.",
 	"update.install": "Install {name}",
 	"update.next": "Next start: slot",
 	"update.older": "Take an older release as well; it may not know this one's data",

@@ -105,7 +105,7 @@ export interface Appliance {
 }
 /** The appliance's release; "update" is the last one since it was started. */
 export interface UpdateState {
-	release?: string; slot?: string; next?: string; on_trial?: boolean; failed?: string; under_way: boolean;
+	release?: string; slot?: string; next?: string; on_trial?: boolean; failed?: string; incomplete?: string; under_way: boolean;
 	update?: { kind: "install" | "rollback"; state: string; version: string; slot: string; done_bytes: number; size_bytes: number; started: string; ended: string; eta_seconds: number; code: string; detail: string };
 	bundle?: { name: string; size_bytes: number; received_bytes: number; complete: boolean };
 }

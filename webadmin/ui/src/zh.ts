@@ -1396,6 +1396,7 @@ export const zh = {
 	"update.fromUrl": "从 URL 安装",
 	"update.givenUp": "槽位 {slot} 中的版本未能启动，已被放弃。",
 	"update.goesBack": "下次从另一槽位启动",
+	"update.incomplete": "槽位 {slot} 中没有完整的版本：更新未完成。在该槽位重新安装版本之前，无法回退到它。",
 	"update.install": "安装 {name}",
 	"update.next": "下次启动的槽位",
 	"update.older": "也接受旧版本；它可能不识别当前版本的数据",
