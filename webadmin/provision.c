@@ -290,6 +290,7 @@ static bool read_request(struct api_request *request, struct provision *provisio
 {
 	const char *name, *pool = NULL;
 	json_t *size, *hosts;
+	struct pool *home;
 	int mirror = 0;
 
 	if (!api_unpack(request, "{s:s,s:s,s:o,s:o,s?:s,s?:b}", "purpose", &provision->purpose,
@@ -307,10 +308,14 @@ static bool read_request(struct api_request *request, struct provision *provisio
 		return false;
 	}
 	provision->spec.name = name;
-	return api_size(request, size, &provision->spec.size_bytes) &&
-	       api_volume_size_good(request, provision->spec.size_bytes) &&
-	       choose_iqn(request, name, provision->iqn) && read_hosts(request, hosts, provision) &&
-	       (provision->pool = choose_pool(request, pool, mirror));
+	if (!api_size(request, size, &provision->spec.size_bytes) ||
+	    !api_volume_size_good(request, provision->spec.size_bytes) ||
+	    !choose_iqn(request, name, provision->iqn) || !read_hosts(request, hosts, provision))
+		return false;
+	home = choose_pool(request, pool, mirror);
+	if (home) /* else it has been answered, and @provision is gone */
+		provision->pool = home;
+	return home != NULL;
 }
 
 /* What would be made; nothing is. */
