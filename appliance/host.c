@@ -110,19 +110,64 @@ static json_t *show(struct host *host, const json_t *body)
 				"changed_cards", host_cards(host)));
 }
 
+#define DRY "dry_run" /* of a body: nothing is to change */
+
+static bool is_dry(const json_t *body)
+{
+	return json_is_true(json_object_get(body, DRY));
+}
+
 /* @body may have members of @known only. */
 static int take(const json_t *body, struct settings *next, const char *const *known,
 		struct err *err)
 {
+	json_t *given = json_object();
 	const char *name;
 	json_t *value;
+	int result;
 
 	json_object_foreach((json_t *)body, name, value)
 	{
-		if (strcmp(name, known[0]) != 0 && strcmp(name, known[1]) != 0)
+		if (strcmp(name, DRY) == 0)
+			continue;
+		if (strcmp(name, known[0]) != 0 && strcmp(name, known[1]) != 0) {
+			json_decref(given);
 			return err_set(err, -EINVAL, "there is no member %s here", name);
+		}
+		json_object_set(given, name, value);
 	}
-	return settings_parse(body, next, err);
+	result = settings_parse(given, next, err);
+	json_decref(given);
+	return result;
+}
+
+/* Each link a member of its own: what is alike before and after is left out by who shows it. */
+static json_t *plain(const struct settings *settings, bool trial)
+{
+	json_t *all = settings_show(settings), *links = json_incref(json_object_get(all, "links"));
+	size_t index;
+	json_t *link;
+
+	json_object_del(all, "links");
+	json_array_foreach(links, index, link)
+	{
+		char name[sizeof "link " + LINK_NAME];
+
+		snprintf(name, sizeof name, "link %s",
+			 json_string_value(json_object_get(link, "name")));
+		json_object_del(link, "name");
+		json_object_set(all, name, link);
+	}
+	json_decref(links);
+	json_object_set_new(all, "trial", json_boolean(trial));
+	return all;
+}
+
+static json_t *would(const struct host *host, const struct settings *next, bool trial)
+{
+	return answer(200, json_pack("{s:o,s:o}", "before",
+				     plain(&host->now, timer_active(&host->trial)), "after",
+				     plain(next, trial)));
 }
 
 static json_t *set_network(struct host *host, const json_t *body)
@@ -133,6 +178,8 @@ static json_t *set_network(struct host *host, const json_t *body)
 
 	if (take(body, &next, known, &err) < 0)
 		return refused(&err);
+	if (is_dry(body))
+		return would(host, &next, true);
 	if (!timer_active(&host->trial))
 		host->before = host->now;
 	if (enforce_network(host, &host->now, &next, &err) < 0) {
@@ -152,9 +199,10 @@ static json_t *confirm(struct host *host, const json_t *body)
 {
 	struct err err = {0};
 
-	(void)body;
 	if (!timer_active(&host->trial))
 		return answer_problem(409, "no_trial", "no settings wait to be confirmed");
+	if (is_dry(body))
+		return would(host, &host->now, false);
 	if (settings_save(host->path, &host->now, &err) < 0)
 		return refused(&err);
 	timer_stop(&host->trial);
@@ -166,9 +214,10 @@ static json_t *revert(struct host *host, const json_t *body)
 {
 	struct err err = {0};
 
-	(void)body;
 	if (!timer_active(&host->trial))
 		return answer_problem(409, "no_trial", "no settings wait to be confirmed");
+	if (is_dry(body))
+		return would(host, &host->before, false);
 	return go_back(host, &err) < 0 ? refused(&err) : show(host, NULL);
 }
 
@@ -196,8 +245,12 @@ static json_t *set_time(struct host *host, const json_t *body)
 	struct settings next = host->now;
 	struct err err = {0};
 
-	if (take(body, &next, known, &err) < 0 || host->ops->files(&next, &err) < 0 ||
-	    host->ops->time(&next, &err) < 0 || keep(host, &next, &err) < 0)
+	if (take(body, &next, known, &err) < 0 || host->ops->zone(next.zone, &err) < 0)
+		return refused(&err);
+	if (is_dry(body))
+		return would(host, &next, timer_active(&host->trial));
+	if (host->ops->files(&next, &err) < 0 || host->ops->time(&next, &err) < 0 ||
+	    keep(host, &next, &err) < 0)
 		return refused(&err);
 	return show(host, NULL);
 }
@@ -208,8 +261,11 @@ static json_t *set_name(struct host *host, const json_t *body)
 	struct settings next = host->now;
 	struct err err = {0};
 
-	if (take(body, &next, known, &err) < 0 || host->ops->name(next.name, &err) < 0 ||
-	    keep(host, &next, &err) < 0)
+	if (take(body, &next, known, &err) < 0)
+		return refused(&err);
+	if (is_dry(body))
+		return would(host, &next, timer_active(&host->trial));
+	if (host->ops->name(next.name, &err) < 0 || keep(host, &next, &err) < 0)
 		return refused(&err);
 	return show(host, NULL);
 }

@@ -15,6 +15,8 @@ struct host_ops {
 	int (*files)(const struct settings *settings, struct err *err);
 	/* network: the files are what counts now; links that @before had and @now does not go. */
 	int (*network)(const struct settings *before, const struct settings *now, struct err *err);
+	/* zone: -EINVAL when there is no such time zone; changes nothing. */
+	int (*zone)(const char *zone, struct err *err);
 	int (*time)(const struct settings *settings, struct err *err);
 	int (*name)(const char *name, struct err *err);
 	int (*restart)(struct err *err);
@@ -45,6 +47,8 @@ int host_open(struct host *host, struct loop *loop, const struct host_ops *ops, 
 void host_close(struct host *host);
 
 /* host_answer: {"method", "path", "body"} -> {"status", "body"}; never NULL but without memory.
+ * With "dry_run": true in the body a setting is checked and not made: the body of the answer is
+ * {"before", "after"}, what is set and what would be.
  * The caller's uid is known to be root's: it is asked for by who let it in. */
 json_t *host_answer(struct host *host, const json_t *message);
 

@@ -174,15 +174,18 @@ static int change_network(const struct settings *before, const struct settings *
 
 /* --- the rest -------------------------------------------------------------------------------- */
 
-static int change_time(const struct settings *settings, struct err *err)
+static int check_zone(const char *zone, struct err *err)
 {
 	char path[sizeof ZONE + ZONE_TEXT];
-	int result;
 
-	snprintf(path, sizeof path, ZONE "%s", settings->zone);
-	if (access(path, R_OK) < 0)
-		return err_set(err, -EINVAL, "there is no time zone %s", settings->zone);
-	result = ask_bus(&set_zone, err, "sb", settings->zone, 0);
+	snprintf(path, sizeof path, ZONE "%s", zone);
+	return access(path, R_OK) < 0 ? err_set(err, -EINVAL, "there is no time zone %s", zone) : 0;
+}
+
+static int change_time(const struct settings *settings, struct err *err)
+{
+	int result = ask_bus(&set_zone, err, "sb", settings->zone, 0);
+
 	return result == 0 ? ask_bus(&restart_unit, err, "ss", "chrony.service", "replace")
 			   : result;
 }
@@ -240,6 +243,7 @@ static void card_of(const char *port, char card[CARD_TEXT])
 const struct host_ops host_system = {
     .files = write_files,
     .network = change_network,
+    .zone = check_zone,
     .time = change_time,
     .name = change_name,
     .restart = restart,

@@ -25,7 +25,7 @@ static int show(struct command *command, json_t *reply)
 	const json_t *links = json_object_get(settings, "links");
 	int status;
 
-	if (command->json)
+	if (command->json || !settings) /* of a dry run: what would be different */
 		return table_print(command, reply, columns, 1);
 	status =
 	    table_print(command, json_incref(settings), columns, sizeof columns / sizeof *columns);

@@ -71,6 +71,12 @@ static bool is_noise(const struct api_request *request, int status)
 		(request->match.route->role > ROLE_NOBODY || (status != 401 && status != 403)));
 }
 
+/* Who guesses a password may do it by dry runs. */
+static bool is_guess(const char *code)
+{
+	return code && strcmp(code, "bad_login") == 0;
+}
+
 /* What changed something, or tried to, is written down. */
 static void audit(struct api_request *request, const json_t *reply, int status)
 {
@@ -79,7 +85,7 @@ static void audit(struct api_request *request, const json_t *reply, int status)
 	    json_string_value(json_object_get(json_object_get(reply, "body"), "code"));
 
 	if (route && route->flags & (ROUTE_CHANGE | ROUTE_AUDIT) && !is_noise(request, status) &&
-	    !api_is_dry(request))
+	    (!api_is_dry(request) || is_guess(code)))
 		audit_add(request->admin->access, &request->who, route->method, request->path,
 			  status, status >= 400 ? code : NULL);
 }

@@ -580,6 +580,10 @@ static void old_hashed(struct hashing *hashing, bool good)
 		api_reply_error(request, 403, "bad_login", "the old password is wrong");
 		return;
 	}
+	if (api_is_dry(request)) {
+		reply_dry_change(request, account, account, false, true);
+		return;
+	}
 	heap_free(hashing);
 	request->state = NULL;
 	hash(request, json_string_value(json_object_get(request->body, "new")), NULL, new_hashed);

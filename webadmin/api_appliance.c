@@ -233,10 +233,27 @@ void relay_look(struct api_request *request, const char *path,
 	answered(request, NULL);
 }
 
+static void tried(struct api_request *request, const json_t *reply)
+{
+	json_t *body = json_object_get(reply, "body");
+	json_t *before = json_object_get(body, "before"), *after = json_object_get(body, "after");
+
+	if (before && after)
+		api_reply_dry(request, json_string("machine"), json_incref(before),
+			      json_incref(after));
+	else
+		relay_answer(request, reply);
+}
+
 void api_appliance(struct api_request *request)
 {
+	bool dry = api_is_dry(request);
+	json_t *body = dry ? json_copy(request->body) : json_incref(request->body);
+
+	if (dry)
+		json_object_set_new(body, "dry_run", json_true());
 	relay_send(request,
-		   json_pack("{s:s,s:s,s:O}", "method", request->match.route->method, "path",
-			     request->path, "body", request->body),
-		   0, relay_answer);
+		   json_pack("{s:s,s:s,s:o}", "method", request->match.route->method, "path",
+			     request->path, "body", body),
+		   0, dry ? tried : relay_answer);
 }

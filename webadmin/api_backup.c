@@ -242,15 +242,19 @@ static const char *read_secret(struct api_request *request)
 }
 
 /* ---- the routes ---- */
-void api_backup_show(struct api_request *request)
+static json_t *show(const struct api_request *request)
 {
 	const struct backups *backups = request->admin->backups;
 
-	api_reply(request, 200,
-		  json_pack("{s:b,s:b,s:I}", "staged",
-			    backup_is_staged(request->admin->options.state_dir), "damaged",
-			    backup_is_aside(request->admin->options.state_dir), "uploaded_bytes",
-			    (json_int_t)(backups ? backups->upload_length : 0)));
+	return json_pack("{s:b,s:b,s:I}", "staged",
+			 backup_is_staged(request->admin->options.state_dir), "damaged",
+			 backup_is_aside(request->admin->options.state_dir), "uploaded_bytes",
+			 (json_int_t)(backups ? backups->upload_length : 0));
+}
+
+void api_backup_show(struct api_request *request)
+{
+	api_reply(request, 200, show(request));
 }
 
 void api_backup_make(struct api_request *request)
@@ -386,6 +390,12 @@ void api_backup_cancel(struct api_request *request)
 
 	if (!backups)
 		return;
+	if (api_is_dry(request)) {
+		api_reply_dry(
+		    request, json_string("backup"), show(request),
+		    json_pack("{s:b,s:b,s:i}", "staged", 0, "damaged", 0, "uploaded_bytes", 0));
+		return;
+	}
 	forget(backups);
 	if (backup_unstage(request->admin->options.state_dir, &request->err) < 0)
 		api_reply_failure(request, NULL);

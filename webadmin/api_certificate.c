@@ -143,6 +143,15 @@ void api_certificate_set(struct api_request *request)
 				request->err.text[0] ? request->err.text : "it is too large");
 		return;
 	}
+	if (api_is_dry(request)) {
+		char *old = read_text(request->admin, "cert.pem");
+		json_t *before = old ? certificate_show(old) : NULL;
+
+		heap_free(old);
+		api_reply_dry(request, json_string("certificate"), before ? before : json_object(),
+			      certificate_show(chain));
+		return;
+	}
 	fresh.chain = heap_strdup(chain);
 	fresh.key = heap_strdup(key);
 	if (!fresh.chain || !fresh.key || store_pair(request, chain, key) < 0) {

@@ -174,6 +174,48 @@ static void delete_in(struct image_work *work)
 	image_remove(work, work->name, delete_named);
 }
 
+/* A dry run: the same is looked up, and stays. */
+static void dry_found(struct image_work *work, int result)
+{
+	const struct vfs_attr *attr = &work->call.result_attr;
+	struct vfs_dirent found = {.attr = *attr};
+	struct api_request *request;
+	json_t *before;
+
+	if (result == 0 && attr->type == VFS_DIRECTORY)
+		result = -EISDIR;
+	if (result < 0) {
+		delete_end(work, result);
+		return;
+	}
+	if (work->at) { /* it is what there is of one */
+		before = show_part(work, &found, work->name);
+	} else {
+		before = json_pack("{s:o,s:I,s:I,s:b}", "name", control_text(work->name),
+				   "size_bytes", (json_int_t)attr->size, "modified",
+				   (json_int_t)(attr->mtime / 1000000000), "uploading", 0);
+	}
+	request = image_work_end(work, false);
+	api_reply_dry(
+	    request,
+	    json_sprintf("image of share %s/%s", request->match.param[0], request->match.param[1]),
+	    before, json_object());
+}
+
+static void dry_named(struct image_work *work, int result)
+{
+	work->at = result == -ENOENT;
+	if (work->at)
+		image_look_up(work, &work->directory, work->part, dry_found);
+	else
+		dry_found(work, result);
+}
+
+static void dry_in(struct image_work *work)
+{
+	image_look_up(work, &work->directory, work->name, dry_named);
+}
+
 void api_image_delete(struct api_request *request)
 {
 	struct image_work *work = image_work_new(request, request->match.param[2]);
@@ -185,6 +227,10 @@ void api_image_delete(struct api_request *request)
 	if (upload && upload->busy) {
 		api_reply_error(image_work_end(work, false), 409, "busy",
 				"a piece of this image is being written");
+		return;
+	}
+	if (api_is_dry(request)) {
+		image_find_directory(work, dry_in);
 		return;
 	}
 	if (upload) { /* goes with the work */

@@ -102,6 +102,15 @@ void api_finding_clear(struct api_request *request)
 
 	if (!pool)
 		return;
+	if (api_is_dry(request)) {
+		json_t *found = show_findings(pool);
+
+		api_reply_dry(request, json_sprintf("pool %s", pool_name(pool)),
+			      json_pack("{s:i}", "findings", (int)json_array_size(found)),
+			      json_pack("{s:i}", "findings", 0));
+		json_decref(found);
+		return;
+	}
 	pool_findings_clear(pool);
 	api_reply(request, 200, json_pack("{s:s}", "cleared", pool_name(pool)));
 }

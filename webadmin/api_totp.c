@@ -66,6 +66,16 @@ static json_t *make_recovery(struct access *access, struct totp *totp)
 	return list;
 }
 
+static void totp_reply_dry(struct api_request *request, const struct account *account, bool on)
+{
+	unsigned codes = account->totp.on ? account->totp.recovery_count : 0;
+
+	api_reply_dry(
+	    request, json_sprintf("account %s", account->name),
+	    json_pack("{s:b,s:i}", "totp", account->totp.on, "recovery_codes", (int)codes),
+	    json_pack("{s:b,s:i}", "totp", on, "recovery_codes", on ? TOTP_RECOVERY_CODES : 0));
+}
+
 void api_totp_confirm(struct api_request *request)
 {
 	struct access *access = request->admin->access;
@@ -82,6 +92,11 @@ void api_totp_confirm(struct api_request *request)
 	changed = *account;
 	if (totp_check(&changed.totp, code, loop_wall(access->loop) / 1000000000u) != TOTP_GOOD) {
 		api_reply_error(request, 403, "bad_totp", "this is not the code of now");
+		return;
+	}
+	if (api_is_dry(request)) {
+		totp_reply_dry(request, account, true);
+		explicit_bzero(&changed, sizeof changed);
 		return;
 	}
 	changed.totp.on = true;
@@ -119,7 +134,9 @@ void api_totp_delete(struct api_request *request)
 {
 	struct account *account = own_account(request);
 
-	if (account && totp_turn_off(request, account))
+	if (account && api_is_dry(request))
+		totp_reply_dry(request, account, false);
+	else if (account && totp_turn_off(request, account))
 		api_reply(request, 200, json_pack("{s:b}", "totp", 0));
 }
 

@@ -90,7 +90,7 @@ static const struct route table[] = {
     {"POST", V1 "/logout", api_logout, ROLE_VIEWER, ROUTE_AUDIT | ROUTE_REPLICA, "Sign out"},
     {"GET", V1 "/me", api_me_show, ROLE_VIEWER, ROUTE_REPLICA, "Who am I?", NULL, "Me"},
     {"POST", V1 "/me/password", api_me_password, ROLE_VIEWER,
-     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA | ROUTE_DRY_DIFF,
      "Change one's own password; one's other sessions end",
      BODY({"old", FIELD_TEXT, true, "the password so far"},
 	  {"new", FIELD_TEXT, true, "10 to 256 bytes"}),
@@ -103,11 +103,11 @@ static const struct route table[] = {
      ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM | ROUTE_REPLICA,
      "A new key for two-step sign-in (RFC 6238); nothing changes yet"},
     {"POST", V1 "/me/totp/confirm", api_totp_confirm, ROLE_VIEWER,
-     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_REPLICA | ROUTE_DRY_DIFF,
      "Turn two-step sign-in on with a code of that key; shows the recovery codes",
      BODY({"code", FIELD_TEXT, true, "6 digits"})},
     {"DELETE", V1 "/me/totp", api_totp_delete, ROLE_VIEWER,
-     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA, "Turn two-step sign-in off"},
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_REPLICA | ROUTE_DRY_DIFF, "Turn two-step sign-in off"},
     {"GET", V1 "/accounts", api_account_list, ROLE_ADMIN, ROUTE_PAGED, "All accounts", NULL,
      "[Account]"},
     {"POST", V1 "/accounts", api_account_create, ROLE_ADMIN,
@@ -164,13 +164,13 @@ static const struct route table[] = {
      "Stage the backup that was uploaded: the next start of the daemon puts it in place; pools are "
      "not touched",
      BODY({"passphrase", FIELD_TEXT, true, "that it was made with"}), "BackupChanges"},
-    {"DELETE", V1 "/backup", api_backup_cancel, ROLE_ADMIN, ROUTE_AUDIT,
+    {"DELETE", V1 "/backup", api_backup_cancel, ROLE_ADMIN, ROUTE_AUDIT | ROUTE_DRY_DIFF,
      "Take back a backup that was uploaded or staged, or forget one that was damaged", NULL,
      "Backup"},
     {"GET", V1 "/certificate", api_certificate_show, ROLE_VIEWER, 0,
      "The certificate of the web front", NULL, "Certificate"},
     {"PUT", V1 "/certificate", api_certificate_set, ROLE_ADMIN,
-     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM,
+     ROUTE_CHANGE | ROUTE_SECRET | ROUTE_CONFIRM | ROUTE_DRY_DIFF,
      "Replace the web front's certificate; new connections use it at once",
      BODY({"chain", FIELD_TEXT, true, "the certificate, then its intermediates, in PEM"},
 	  {"key", FIELD_TEXT, true, "its private key in PEM, without a pass phrase"}),
@@ -192,22 +192,23 @@ static const struct route table[] = {
     {"GET", V1 "/appliance", api_appliance, ROLE_OPERATOR, 0,
      "The appliance's own settings: network, time, name; is a network on trial?", NULL,
      "Appliance"},
-    {"PUT", V1 "/appliance/network", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+    {"PUT", V1 "/appliance/network", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Try a network; unless it is confirmed within a minute it goes back",
      BODY({"links", FIELD_OBJECTS, true, "ports, VLANs and bonds; a port without one asks DHCP"},
 	  {"dns", FIELD_TEXTS, false, "name servers"}),
      "Appliance"},
-    {"POST", V1 "/appliance/network/confirm", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
-     "The network on trial works: keep it", NULL, "Appliance"},
-    {"POST", V1 "/appliance/network/revert", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
-     "Back to the network before the one on trial", NULL, "Appliance"},
-    {"PUT", V1 "/appliance/time", api_appliance, ROLE_ADMIN, ROUTE_CHANGE,
+    {"POST", V1 "/appliance/network/confirm", api_appliance, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "The network on trial works: keep it", NULL, "Appliance"},
+    {"POST", V1 "/appliance/network/revert", api_appliance, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "Back to the network before the one on trial", NULL,
+     "Appliance"},
+    {"PUT", V1 "/appliance/time", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Where the time comes from",
      BODY({"time_servers", FIELD_TEXTS, false, "names or addresses; none: Debian's pool"},
 	  {"timezone", FIELD_TEXT, false, "Europe/Zurich"}),
      "Appliance"},
-    {"PUT", V1 "/appliance/name", api_appliance, ROLE_ADMIN, ROUTE_CHANGE, "Name the machine",
-     BODY({"name", FIELD_TEXT, true, "letters, digits and -"}), "Appliance"},
+    {"PUT", V1 "/appliance/name", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
+     "Name the machine", BODY({"name", FIELD_TEXT, true, "letters, digits and -"}), "Appliance"},
     {"POST", V1 "/appliance/restart", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
      "Restart the machine"},
     {"POST", V1 "/appliance/poweroff", api_appliance, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_CONFIRM,
@@ -356,8 +357,8 @@ static const struct route table[] = {
      "PoolUsage"},
     {"GET", V1 "/pools/{pool}/findings", api_finding_list, ROLE_VIEWER, 0,
      "Damage that reads and scrubs have met"},
-    {"DELETE", V1 "/pools/{pool}/findings", api_finding_clear, ROLE_OPERATOR, ROUTE_CHANGE,
-     "Forget the findings"},
+    {"DELETE", V1 "/pools/{pool}/findings", api_finding_clear, ROLE_OPERATOR,
+     ROUTE_CHANGE | ROUTE_DRY_DIFF, "Forget the findings"},
 
     {"GET", V1 "/volumes", api_volume_list, ROLE_VIEWER, ROUTE_PAGED | ROUTE_REPLICA, "All volumes",
      NULL, "[Volume]"},
@@ -632,7 +633,7 @@ static const struct route table[] = {
 	   "what it has to be, or it is not kept; needed when it was gone on with"}),
      "Image"},
     {"DELETE", V1 "/shares/{pool}/{share}/images/{image}", api_image_delete, ROLE_PROVISIONER,
-     ROUTE_AUDIT | ROUTE_CONFIRM, "Delete an image, or what is there of one"},
+     ROUTE_AUDIT | ROUTE_CONFIRM | ROUTE_DRY_DIFF, "Delete an image, or what is there of one"},
 
     {"GET", V1 "/directories", api_directory_list, ROLE_VIEWER, ROUTE_PAGED,
      "Directories of this machine that are exported, read-only", NULL, "[Directory]"},
@@ -982,13 +983,16 @@ const char *route_no_dry(const struct route *route)
 		return NULL;
 	if (route->flags & ROUTE_BYTES)
 		return "a piece of a file; nothing counts before the last";
+	if (is_below(route, "/api/v1/me/totp"))
+		return "a key is offered, and nothing is different before a code of it was given";
 	if (is_below(route, "/api/v1/me") || is_below(route, "/api/v1/log") ||
 	    is_below(route, "/api/v1/setup"))
-		return "it is about one's own account or session";
+		return "it signs in or out, or says who asks";
 	if (is_below(route, "/api/v1/appliance/update"))
 		return "nothing starts from a bundle before it is installed";
 	if (is_below(route, "/api/v1/appliance"))
-		return "the machine's helper checks it; a network goes back by itself";
+		return "the machine goes down, and with it all that it serves; nothing is "
+		       "configured";
 	if (strcmp(route->method, "POST") == 0 && ends_in(route->path, "/check"))
 		return "a check changes nothing itself";
 	if (strstr(route->path, "/give-up") || is_below(route, "/api/v1/smb/serve") ||

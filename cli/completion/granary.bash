@@ -68,7 +68,7 @@ _granary()
 	"pool check") list="--data --offline $globals" ;;
 	"pool prove") list="--seconds --dry-run $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status --dry-run $globals" ;;
-	"pool findings") list="--clear $globals" ;;
+	"pool findings") list="--clear --dry-run $globals" ;;
 	"pool export") list="--dry-run $globals" ;;
 	"pool delete") list="--dry-run $globals" ;;
 	"volume create") list="--checksum --mirror --reserve --quota --device --read-only --naa --serial --vendor --product --t10 --dry-run $globals" ;;
@@ -147,7 +147,11 @@ _granary()
 	"host delete") list="--dry-run $globals" ;;
 	"session drop") list="--dry-run $globals" ;;
 	"slow set") list="--dry-run $globals" ;;
-	"appliance time") list="--timezone $globals" ;;
+	"appliance network") list="--dry-run $globals" ;;
+	"appliance confirm") list="--dry-run $globals" ;;
+	"appliance revert") list="--dry-run $globals" ;;
+	"appliance time") list="--timezone --dry-run $globals" ;;
+	"appliance name") list="--dry-run $globals" ;;
 	"appliance update") list="--allow-older --one-way --dry-run $globals" ;;
 	"appliance rollback") list="--dry-run $globals" ;;
 	"account create") list="--role --password-file --dry-run $globals" ;;

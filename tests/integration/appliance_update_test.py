@@ -67,6 +67,42 @@ def no_appliance(points, daemon):
     points.point(told.returncode == 1 and "not the appliance" in told.stderr, "so does the command", told)
 
 
+def settings(points, daemon, machine):
+    """The machine's settings are tried out by its helper; nothing of them is made."""
+    base = f"{V1}/appliance"
+    was, files = daemon.good("GET", base), machine.log()
+    links = [{"name": "ens3", "ipv4": "static", "addresses": ["192.0.2.7/24"]}]
+    for path, body, changed in (
+            ("/name", {"name": "barn"}, {"name": "barn"}),
+            ("/time", {"time_servers": ["192.0.2.5"]}, {"time_servers": ["192.0.2.5"]}),
+            ("/network", {"links": links, "dns": ["192.0.2.1"]},
+             {"dns": ["192.0.2.1"], "trial": True,
+              "link ens3": {"kind": "ethernet", "ipv4": "static", "ipv6": "auto",
+                            "addresses": ["192.0.2.7/24"], "gateways": []}})):
+        if path == "/time" and not os.path.exists("/usr/share/zoneinfo/Etc/UTC"):
+            points.note("no time zones on this machine: what time would change is not looked at")
+            continue
+        would = daemon.call("PUT", f"{base}{path}?dry_run=1", body)
+        points.point(would["status"] == 200 and would["body"]["what"] == "machine" and
+                     would["body"]["after"] == changed and
+                     set(would["body"]["before"]) <= set(changed), f"what {path[1:]} would change", would)
+    for method, path, body in (("PUT", "/name", {"name": "a b"}),
+                               ("PUT", "/time", {"timezone": "Mars/Olympus"}),
+                               ("PUT", "/network", {"links": [{"name": "lo"}]}),
+                               ("POST", "/network/confirm", None), ("POST", "/network/revert", None)):
+        told = [daemon.call(method, f"{base}{path}{query}", body) for query in ("?dry_run=1", "")]
+        points.point(told[1]["status"] in (400, 409) and told[0] == told[1],
+                     f"refused in the same words: {path} {body}", told)
+    for path in ("/restart", "/poweroff"):
+        none = daemon.call("POST", f"{base}{path}?dry_run=1")
+        points.point(none["status"] == 422 and none["body"]["code"] == "no_dry_run",
+                     f"{path[1:]} has none, and is not done", none)
+    said = daemon.granary("appliance", "name", "barn", "--dry-run")
+    points.point(said.returncode == 0 and "would change machine:" in said.stdout and "-> barn" in said.stdout,
+                 "granary appliance name --dry-run", said)
+    points.point(daemon.good("GET", base) == was and machine.log() == files, "and nothing is different")
+
+
 def by_pieces(points, daemon, machine, bundles):
     good = bundles["good"]
     back = [daemon.call("POST", f"{UPDATE}/rollback{query}") for query in ("", "?dry_run=1")]
@@ -428,6 +464,7 @@ def test(points):
             releases = slots.Releases(folder, bundles)
             daemon = api.Daemon(os.path.join(folder, "state"), pool=False)
             front = web.Front(daemon.state)
+            settings(points, daemon, machine)
             by_pieces(points, daemon, machine, bundles)
             refused(points, daemon, machine, bundles, releases)
             second(points, daemon, machine, releases)

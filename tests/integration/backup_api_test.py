@@ -151,6 +151,9 @@ def staged(points, daemon, data):
     points.point(restore(daemon)["body"]["staged"], "it is staged")
     points.point(daemon.good("GET", f"{V1}/backup")["staged"] and
                  len(daemon.good("GET", f"{V1}/hosts")) == 2, "nothing has changed before a restart")
+    would = daemon.good("DELETE", f"{V1}/backup?dry_run=1")
+    points.point(would["what"] == "backup" and would["before"]["staged"] and would["after"]["staged"] is False and
+                 daemon.good("GET", f"{V1}/backup")["staged"], "taking it back is tried out", would)
     daemon.good("DELETE", f"{V1}/backup")
     points.point(not [name for name in os.listdir(daemon.state) if name.endswith((".next", ".ready"))],
                  "it can be taken back")

@@ -183,11 +183,23 @@ def restarted(points, folder, daemon, options):
     other = begin(daemon, "half.iso", IMAGE + b"more")
     points.point(other["status"] == 201 and other["body"]["received_bytes"] == 0,
                  "one of another size begins at its beginning", other)
+    for name, size, part in (("half.iso", len(IMAGE + b"more"), True), ("long.iso", len(LONG), False)):
+        was = image(daemon, name)
+        would = daemon.call("DELETE", f"{IMAGES}/{name}?dry_run=1")
+        points.point(would["status"] == 200 and would["body"]["after"] == {} and
+                     would["body"]["before"]["size_bytes"] == size and
+                     would["body"]["before"]["uploading"] == part and image(daemon, name) == was,
+                     f"{name} would be gone, and is there", would)
+    begun = begin(daemon, "half.iso", IMAGE + b"more")
+    points.point(put(daemon, "half.iso", IMAGE + b"more", 0)["status"] == 200,
+                 "an upload is gone on with after its end was tried out", begun)
     for name in ("half.iso", "long.iso"):
         reply = daemon.call("DELETE", f"{IMAGES}/{name}")
         points.point(reply["status"] == 200 and not image(daemon, name), f"{name} is deleted", reply)
-    reply = daemon.call("DELETE", f"{IMAGES}/long.iso")
-    points.point(reply["status"] == 404, "once", reply)
+    reply = [daemon.call("DELETE", f"{IMAGES}/long.iso{query}") for query in ("?dry_run=1", "")]
+    points.point(reply[1]["status"] == 404 and reply[0] == reply[1], "once, tried out or not", reply)
+    reply = [daemon.call("DELETE", f"{IMAGES}/.x{query}") for query in ("?dry_run=1", "")]
+    points.point(reply[1]["status"] == 400 and reply[0] == reply[1], "a name that can not be", reply)
     return daemon
 
 

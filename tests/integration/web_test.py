@@ -126,6 +126,43 @@ def code_of(secret, step):
     return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7fffffff) % 1000000:06d}"
 
 
+def both(client, method, path, body):
+    """What a dry run is told, then what the change is."""
+    return [client.call(method, f"{path}{query}", body) for query in ("?dry_run=1", "")]
+
+
+def own_password(points, daemon, front, admin):
+    """One's own password: what a change of it would do, and trying a wrong one is trying one."""
+    admin.call("POST", f"{V1}/accounts", {"name": "own", "role": "viewer", "password": PASSWORD})
+    clients = [front.client(), front.client()]
+    for client in clients:
+        client.call("POST", f"{V1}/login", {"name": "own", "password": PASSWORD})
+    path, good = f"{V1}/me/password", {"old": PASSWORD, "new": "another pass phrase"}
+    would = clients[0].call("POST", f"{path}?dry_run=1", good)
+    points.point(would.status == 200 and would.body["what"] == "account own" and
+                 would.body["before"] == {"sessions": 2} and
+                 would.body["after"] == {"sessions": 1, "password": "another one"} and
+                 "phrase" not in str(would.data), "what another password would change", would)
+    points.point(clients[1].call("GET", f"{V1}/me").status == 200 and
+                 front.client().call("POST", f"{V1}/login", {"name": "own", "password": PASSWORD}).status == 200,
+                 "and nothing has: the old one signs in, sessions go on")
+    short, wrong = ({**good, "new": "short"}, {**good, "old": "not the phrase"})
+    told = [both(clients[0], "POST", path, body) for body in (short, wrong)]
+    points.point([reply.status for reply in told[0] + told[1]] == [400] * 2 + [403] * 2 and
+                 all(one.body == other.body for one, other in told), "refused in the same words", told)
+    noted = [one for one in daemon.good("GET", f"{V1}/audit?limit=100")
+             if one["path"] == path and one["who"] == "own"]
+    points.point([one.get("code") for one in noted].count("bad_login") == 2 and
+                 not [one for one in noted if one["status"] == 200],
+                 "a wrong password is in the audit log, also one that was only tried out", noted)
+    tries = [clients[0].call("POST", f"{path}?dry_run=1", wrong) for _ in range(8)]
+    points.point({reply.status for reply in tries[-2:]} <= {403, 429} and
+                 429 in [reply.status for reply in tries], "and who guesses in this way is slowed down, too", tries)
+    time.sleep(1 + max(int(reply.headers.get("Retry-After", 0)) for reply in tries))
+    front.client().call("POST", f"{V1}/login", {"name": "root", "password": PASSWORD})
+    admin.call("DELETE", f"{V1}/accounts/own")
+
+
 def two_steps(points, front, admin):
     """Two-step sign-in: offered, confirmed, asked for, recovered, turned off."""
     admin.call("POST", f"{V1}/accounts", {"name": "twice", "role": "viewer", "password": PASSWORD})
@@ -135,8 +172,17 @@ def two_steps(points, front, admin):
     points.point(client.call("POST", f"{V1}/me/totp", {}).body["code"] == "confirm_first",
                  "two-step sign-in: offered after the password")
     client.call("POST", f"{V1}/me/confirm", {"password": PASSWORD})
+    early = both(client, "POST", f"{V1}/me/totp/confirm", {"code": "000000"})
     secret = client.call("POST", f"{V1}/me/totp", {}).body["secret"]
     now = int(time.time()) // 30
+    bad = both(client, "POST", f"{V1}/me/totp/confirm", {"code": code_of(secret, now - 9)})
+    points.point([reply.status for reply in early + bad] == [409] * 2 + [403] * 2 and
+                 early[0].body == early[1].body and bad[0].body == bad[1].body,
+                 "a dry run of it is refused in the same words", [early, bad])
+    would = client.call("POST", f"{V1}/me/totp/confirm?dry_run=1", {"code": code_of(secret, now)})
+    points.point(would.status == 200 and would.body["after"] == {"totp": True, "recovery_codes": 10} and
+                 not client.call("GET", f"{V1}/me").body["totp"] and
+                 secret not in str(would.data), "it says what will be, and takes nothing of the code", would)
     wrong = client.call("POST", f"{V1}/me/totp/confirm", {"code": code_of(secret, now - 9)})
     points.point(wrong.status == 403 and front.client().call("POST", f"{V1}/login",
                                                              sign_in).status == 200,
@@ -158,6 +204,10 @@ def two_steps(points, front, admin):
                                    {**sign_in, "code": code.lower()}).status
                for code in (recovery, recovery)]
     points.point(replies == [200, 401], "a recovery code works once", replies)
+    would = client.call("DELETE", f"{V1}/me/totp?dry_run=1")
+    points.point(would.status == 200 and would.body["after"] == {"totp": False, "recovery_codes": 0} and
+                 would.body["before"] == {"totp": True, "recovery_codes": 9} and
+                 client.call("GET", f"{V1}/me").body["totp"], "turning it off is tried out", would)
     reset = admin.call("PATCH", f"{V1}/accounts/twice", {"totp": False})
     points.point(reset.status == 200 and front.client().call("POST", f"{V1}/login",
                                                              sign_in).status == 200,
@@ -190,12 +240,19 @@ def certificate(points, folder, daemon, front, admin):
                        ("half a chain", {"chain": pem["cert"] + "-----BEGIN CERTIFICATE-----\nA",
                                          "key": pem["key"]}),
                        ("no key", {"chain": pem["cert"], "key": ""})):
-        reply = admin.call("PUT", f"{V1}/certificate", body)
-        points.point(reply.status == 400 and reply.body["code"] == "bad_certificate",
-                     f"refused: {what}", reply)
+        tried_out, reply = both(admin, "PUT", f"{V1}/certificate", body)
+        points.point(reply.status == 400 and reply.body["code"] == "bad_certificate" and
+                     tried_out.status == 400 and tried_out.body == reply.body,
+                     f"refused, tried out or not: {what}", [tried_out, reply])
+    would = admin.call("PUT", f"{V1}/certificate?dry_run=1", {"chain": pem["cert"], "key": pem["key"]})
+    points.point(would.status == 200 and would.body["what"] == "certificate" and
+                 would.body["before"]["fingerprint_sha256"] == before["fingerprint_sha256"] and
+                 "PRIVATE" not in str(would.data) and admin.call("GET", f"{V1}/certificate").body == before,
+                 "tried out it says which it would be, and stays as it is", would)
     reply = admin.call("PUT", f"{V1}/certificate", {"chain": pem["cert"], "key": pem["key"]})
     points.point(reply.status == 200 and
                  reply.body["fingerprint_sha256"] != before["fingerprint_sha256"] and
+                 reply.body["fingerprint_sha256"] == would.body["after"]["fingerprint_sha256"] and
                  "PRIVATE" not in str(reply.data), "it is replaced", reply)
     wanted = ssl.PEM_cert_to_DER_cert(pem["cert"])
     limit = time.monotonic() + 60
@@ -565,6 +622,7 @@ def test(points):
             csrf_and_origin(points, front, admin)
             confirmation(points, front, admin)
             two_steps(points, front, admin)
+            own_password(points, daemon, front, admin)
             certificate(points, folder, daemon, front, admin)
             fixation(points, front, admin)
             events(points, daemon, front, admin)

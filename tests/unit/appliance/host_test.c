@@ -19,7 +19,7 @@
 
 static struct {
 	struct settings files, network; /* as they were last given */
-	unsigned files_count, network_count, power, updates;
+	unsigned files_count, network_count, times, power, updates;
 	int network_result, update_result;
 	char name[HOST_NAME_TEXT];
 } fake;
@@ -43,10 +43,18 @@ static int fake_network(const struct settings *before, const struct settings *no
 	return result < 0 ? err_set(err, result, "the bus says no") : 0;
 }
 
+static int fake_zone(const char *zone, struct err *err)
+{
+	if (strcmp(zone, "Mars/Olympus") == 0)
+		return err_set(err, -EINVAL, "there is no such time zone");
+	return 0;
+}
+
 static int fake_time(const struct settings *settings, struct err *err)
 {
-	if (strcmp(settings->zone, "Mars/Olympus") == 0)
-		return err_set(err, -EINVAL, "there is no such time zone");
+	(void)settings;
+	(void)err;
+	fake.times++;
 	return 0;
 }
 
@@ -83,7 +91,7 @@ static void fake_card(const char *port, char card[CARD_TEXT])
 		card[0] = '\0';
 }
 
-static const struct host_ops fakes = {fake_files, fake_network, fake_time,   fake_name,
+static const struct host_ops fakes = {fake_files, fake_network, fake_zone,   fake_time, fake_name,
 				      fake_power, fake_power,   fake_update, fake_card};
 
 static char folder[] = "/tmp/granary-host-XXXXXX";
@@ -111,11 +119,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-static int call(const char *method, const char *route, const char *body)
+static json_t *ask(const char *method, const char *route, const char *body)
 {
 	char whole[128];
 	json_t *message, *reply;
-	int status;
 
 	snprintf(whole, sizeof whole, "/api/v1/appliance%s", route);
 	message = json_pack("{s:s,s:s,s:o*}", "method", method, "path", whole, "body",
@@ -123,9 +130,16 @@ static int call(const char *method, const char *route, const char *body)
 	assert_non_null(message);
 	reply = host_answer(&host, message);
 	assert_non_null(reply);
-	status = (int)json_integer_value(json_object_get(reply, "status"));
-	json_decref(reply);
 	json_decref(message);
+	return reply;
+}
+
+static int call(const char *method, const char *route, const char *body)
+{
+	json_t *reply = ask(method, route, body);
+	int status = (int)json_integer_value(json_object_get(reply, "status"));
+
+	json_decref(reply);
 	return status;
 }
 
@@ -251,6 +265,74 @@ static void other_routes(void **state)
 	assert_int_equal(call("POST", "/restart", NULL), 202);
 	assert_int_equal(call("POST", "/poweroff", NULL), 202);
 	assert_int_equal(fake.power, 2);
+}
+
+/* What a dry run says of @member, before and after, as JSON; its status. */
+static int tried(const char *method, const char *route, const char *body, const char *member,
+		 char said[256])
+{
+	json_t *reply = ask(method, route, body), *told = json_object_get(reply, "body");
+	int status = (int)json_integer_value(json_object_get(reply, "status"));
+	char *was = json_dumps(json_object_get(json_object_get(told, "before"), member),
+			       JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+	char *is = json_dumps(json_object_get(json_object_get(told, "after"), member),
+			      JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+
+	snprintf(said, 256, "%s -> %s", was ? was : "", is ? is : "");
+	free(was); /* jansson's */
+	free(is);
+	json_decref(reply);
+	return status;
+}
+
+#define IN_VAIN(body) "{\"dry_run\":true," body
+
+static void tried_out_is_not_made(void **state)
+{
+	static struct settings before;
+	char said[256];
+
+	(void)state;
+	before = host.now;
+	assert_int_equal(tried("PUT", "/name", IN_VAIN("\"name\":\"barn\"}"), "name", said), 200);
+	assert_string_equal(said, "\"granary\" -> \"barn\"");
+	assert_int_equal(
+	    tried("PUT", "/time", IN_VAIN("\"timezone\":\"Asia/Tokyo\"}"), "timezone", said), 200);
+	assert_string_equal(said, "\"Etc/UTC\" -> \"Asia/Tokyo\"");
+	assert_int_equal(tried("PUT", "/network",
+			       IN_VAIN("\"links\":[{\"name\":\"ens3\",\"mtu\":9000}]}"),
+			       "link ens3", said),
+			 200);
+	assert_string_equal(said, " -> {\"addresses\":[],\"gateways\":[],\"ipv4\":\"dhcp\","
+				  "\"ipv6\":\"auto\",\"kind\":\"ethernet\",\"mtu\":9000}");
+	/* What the change is refused, it is, too. */
+	assert_int_equal(tried("PUT", "/name", IN_VAIN("\"name\":\"a b\"}"), "name", said), 400);
+	assert_int_equal(
+	    tried("PUT", "/time", IN_VAIN("\"timezone\":\"Mars/Olympus\"}"), "timezone", said),
+	    400);
+	assert_int_equal(tried("PUT", "/time", IN_VAIN("\"name\":\"x\"}"), "name", said), 400);
+	assert_int_equal(tried("PUT", "/network", IN_VAIN("\"links\":7}"), "dns", said), 400);
+	assert_int_equal(tried("POST", "/network/confirm", "{\"dry_run\":true}", "trial", said),
+			 409);
+	assert_int_equal(tried("POST", "/network/revert", "{\"dry_run\":true}", "trial", said),
+			 409);
+	assert_memory_equal(&host.now, &before, sizeof before);
+	assert_int_equal(fake.files_count + fake.network_count + fake.times, 0);
+	assert_string_equal(fake.name, "");
+	assert_int_equal(access(path, F_OK), -1);
+	/* A network on trial stays on trial. */
+	assert_int_equal(call("PUT", "/network", STATIC), 200);
+	assert_int_equal(tried("POST", "/network/confirm", "{\"dry_run\":true}", "trial", said),
+			 200);
+	assert_string_equal(said, "true -> false");
+	assert_int_equal(tried("POST", "/network/revert", "{\"dry_run\":true}", "link ens3", said),
+			 200);
+	assert_non_null(strstr(said, "192.0.2.7/24"));
+	assert_string_equal(said + strlen(said) - 4, " -> ");
+	assert_true(timer_active(&host.trial));
+	assert_int_equal(links_on_disk(), 0);
+	assert_int_equal(fake.network_count, 1);
+	assert_int_equal(host.now.link_count, 1);
 }
 
 static void a_bad_file_is_set_aside(void **state)
@@ -428,6 +510,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(what_fails_goes_back, setup, teardown),
 	    cmocka_unit_test_setup_teardown(other_cards_are_told, setup, teardown),
 	    cmocka_unit_test_setup_teardown(other_routes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(tried_out_is_not_made, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_bad_file_is_set_aside, setup, teardown),
 	    cmocka_unit_test(refusals),
 	    cmocka_unit_test(files_of_a_bond),
