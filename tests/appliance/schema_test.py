@@ -7,6 +7,7 @@ journal, by an alert and on the console; the newer configuration is kept. As roo
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -58,10 +59,8 @@ def alert(box, rule):
     """The alert of that rule, as soon as it is there; {} when it does not come."""
     status, shown = box.run(f"for i in $(seq 60); do granary alert list -o json | grep -q {rule} && "
                             "break; sleep 1; done; granary alert list -o json | tr -d '\\n'; echo", 180)
-    try:
-        found = json.loads(shown[shown.rindex("\n[") + 1:shown.rindex("]") + 1]) if status == 0 else []
-    except ValueError:
-        found = []
+    printed = re.search(r"\[\s*\{.*\}\s*\]", shown)
+    found = json.loads(printed.group()) if status == 0 and printed else []
     return next((one for one in found if one["rule"] == rule), {"shown": shown})
 
 
