@@ -223,6 +223,8 @@ async function power() {
 		vars["ups.status"] = "OL CHRG";
 		await page.getByText("on mains").waitFor();
 		await page.getByRole("button", { name: "Watch it no more" }).click();
+		await box.locator(".would").getByText("What will be gone").waitFor();
+		await carryOut(box.getByRole("button", { name: "Go on" }));
 		await page.getByRole("button", { name: "Watch a UPS" }).waitFor();
 		point(true, "the power comes back; it is watched no more");
 	} finally {
