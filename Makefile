@@ -251,7 +251,7 @@ $(filter-out $(MUTATION),$(SIM_TEST)): $(BUILD)/%: $(BUILD)/obj/%.o $(SIM_OBJ) $
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(filter-out %/update_ext4,$(HELPERS)): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
+$(filter-out %/update_ext4 %/update_hasty,$(HELPERS)): $(BUILD)/%: $(BUILD)/obj/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -liscsi -Wl,--as-needed -lnfs
@@ -263,9 +263,16 @@ $(BUILD)/tests/integration/update_ext4: $(BUILD)/obj/tests/integration/update_ex
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
 
+# granary-update that does not wait long.
+$(BUILD)/tests/integration/update_hasty: $(BUILD)/obj/tests/integration/update_hasty.o \
+		$(patsubst %,$(BUILD)/obj/appliance/%.o,files report source) $(UPDATE_PARTS) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcurl
+
 # Programs for guests: static, without the library, the same in every build. That sqlite could load
 # extensions if it were not is not worth the linker's warning.
-$(BUILD)/tests/guest/trace_load: GUEST_LIBS := -Wl,--no-warnings -lsqlite3 -lm
+$(BUILD)/tests/guest/trace_load $(BUILD)/tests/guest/later_release: GUEST_LIBS := -Wl,--no-warnings -lsqlite3 -lm
 $(GUEST): $(BUILD)/%: %.c $(FLAGS) | $(TEST_READY)
 	@mkdir -p $(@D)
 	$(call say,GUEST,$@)
@@ -368,6 +375,7 @@ appliance-test: | $(APPLIANCE_READY)
 	@tests/appliance/install_test.py
 	@tests/appliance/formats_test.py
 	@tests/appliance/update_test.py
+	@tests/appliance/schema_test.py
 	@tests/appliance/update_api_test.py
 	@tests/appliance/power_test.py
 	@tests/appliance/rebuild_test.py

@@ -18,6 +18,8 @@ static void take(struct grubenv *env, const char *name, size_t length, char valu
 		env->slot = value;
 	else if (length == 6 && memcmp(name, "failed", 6) == 0 && is_slot(value))
 		env->failed = value;
+	else if (length == 4 && memcmp(name, "half", 4) == 0 && is_slot(value))
+		env->half = value;
 	else if (length == 4 && memcmp(name, "good", 4) == 0)
 		env->good = value == '1';
 	else if (length == 5 && memcmp(name, "tries", 5) == 0 && value >= '0' && value <= '9')
@@ -56,6 +58,9 @@ void grubenv_format(const struct grubenv *env, char block[GRUBENV_SIZE])
 	if (env->failed)
 		length += snprintf(text + length, sizeof text - (size_t)length, "failed=%c\n",
 				   env->failed);
+	if (env->half)
+		length +=
+		    snprintf(text + length, sizeof text - (size_t)length, "half=%c\n", env->half);
 	memset(block, '#', GRUBENV_SIZE);
 	memcpy(block, text, (size_t)length);
 }

@@ -13,11 +13,13 @@
  * slot   a or b: what to boot
  * good   1: the slot has been seen to work; 0: it is on trial
  * tries  how many more starts a slot on trial has (GRUB counts down, at 0 it takes the other)
- * failed the slot that was given up, or empty */
+ * failed the slot that was given up, or empty
+ * half   the slot that is being written, or whose writing was cut off: not to be started; or empty
+ */
 #define GRUBENV_SIZE 1024
 
 struct grubenv {
-	char slot, failed; /* 'a', 'b'; failed: 0 for none */
+	char slot, failed, half; /* 'a', 'b'; failed, half: 0 for none */
 	bool good;
 	unsigned tries;
 };

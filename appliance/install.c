@@ -78,12 +78,13 @@ static int install_file(struct install *install, enum bundle_file file, struct e
 
 static int install_all(struct install *install, char running, struct err *err)
 {
+	const char other = running == 'a' ? 'b' : 'a';
 	struct grubenv env;
 	int result = install->ops->read_env(install->context, &env, err);
 
 	if (result < 0)
 		return result;
-	env = (struct grubenv){.slot = running, .good = true};
+	env = (struct grubenv){.slot = running, .good = true, .half = other};
 	result = install->ops->write_env(install->context, &env, err);
 	for (unsigned file = 0; result == 0 && file < BUNDLE_FILES; file++) {
 		result = install_file(install, file, err);
@@ -92,7 +93,7 @@ static int install_all(struct install *install, char running, struct err *err)
 	}
 	if (result < 0)
 		return result;
-	env = (struct grubenv){.slot = running == 'a' ? 'b' : 'a', .tries = INSTALL_TRIES};
+	env = (struct grubenv){.slot = other, .tries = INSTALL_TRIES};
 	return install->ops->write_env(install->context, &env, err);
 }
 

@@ -31,7 +31,8 @@ struct install_ops {
 
 /* install_release: @bundle's files into the slot that is not @running, and the boot loader told to
  * start it on trial. Whenever the power goes, the boot loader finds a whole release:
- *   1 env: @running, good       the slot to be written is no way out any more
+ *   1 env: @running, good       the slot to be written is no way out any more; and half: it is not
+ *                               to be started either until 3, whoever asks for it
  *   2 each file, durable, read back, its digest the bundle's
  *   3 env: the other slot, on trial
  * Errors: -EBADMSG the bundle is damaged, -EIO the disk does not give back what was written,

@@ -66,11 +66,12 @@ int report_boot(const char *folder, const char *release, char running, const str
 		struct err *err)
 {
 	char slot[2] = {running, '\0'}, next[2] = {env->slot, '\0'},
-	     failed[2] = {env->failed, '\0'};
+	     failed[2] = {env->failed, '\0'}, incomplete[2] = {env->half, '\0'};
 
 	return put(folder, REPORT_BOOT,
-		   json_pack("{s:s,s:s,s:s,s:b,s:s}", "release", release, "slot", slot, "next",
-			     next, "on_trial", !env->good, "failed", failed),
+		   json_pack("{s:s,s:s,s:s,s:b,s:s,s:s}", "release", release, "slot", slot, "next",
+			     next, "on_trial", !env->good, "failed", failed, "incomplete",
+			     incomplete),
 		   err);
 }
 

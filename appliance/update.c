@@ -29,15 +29,18 @@
  *   written through, read back from the medium, hashed again -> grubenv: that slot, on trial
  * good (at each start): wait until the daemon serves what is configured -> grubenv: good
  *
- * Until grubenv changes, in one sector, the running slot is what the machine starts. */
+ * Until grubenv changes, in one sector, the running slot is what the machine starts. It says from
+ * before the first byte on that the other one is half, so that no rollback goes to it. */
 #define RELEASE    "/usr/share/granary/release.json"
 #define PUBLIC_KEY "/usr/share/granary/update.pem"
 #define SOCKET     "/var/lib/granary/control.sock"
 /* There while a release is given up: the console says so, and the daemon makes an alert of it. */
-#define GIVEN_UP     "/var/lib/granary/release-given-up"
-#define CONFIG       "/var/lib/granary/config.db"
-#define HEALTH_LIMIT 240  /* seconds, in which the daemon neither serves nor is on its way to it */
-#define HEALTH_MOST  1800 /* seconds in all: a large pool may replay for minutes */
+#define GIVEN_UP "/var/lib/granary/release-given-up"
+#define CONFIG   "/var/lib/granary/config.db"
+#ifndef HEALTH_LIMIT     /* a test has no patience with a release that never serves */
+#define HEALTH_LIMIT 240 /* seconds, in which the daemon neither serves nor is on its way to it */
+#endif
+#define HEALTH_MOST 1800 /* seconds in all: a large pool may replay for minutes */
 
 extern char **environ;
 
@@ -559,6 +562,11 @@ static int go_back(struct grubenv *env, char running, struct err *err)
 	struct stat info;
 	int folder;
 
+	if (env->half == other)
+		return err_set(err, -ENOENT,
+			       "slot %c holds no complete release to go back to: an update into it "
+			       "was not finished. Install a release first",
+			       other);
 	snprintf(name, sizeof name, "/run/granary-esp/granary/%c", other);
 	folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0 || fstatat(folder, "vmlinuz", &info, 0) < 0 ||
@@ -640,6 +648,10 @@ static int show(struct grubenv *env, char running, struct err *err)
 	if (env->failed)
 		printf("failed   %c (it did not come up; the boot loader went back)\n",
 		       env->failed);
+	if (env->half)
+		printf("half     %c (no complete release: an update into it was not finished; "
+		       "nothing goes back to it)\n",
+		       env->half);
 	return 0;
 }
 

@@ -53,7 +53,10 @@ int run_provision(struct command *command)
 		      command->position[0], "size", command->position[1], "hosts",
 		      hosts_of(command), "pool", pool);
 	json_t *reply;
-	int status = command_call(command, "POST", body, &reply, "/api/v1/provision");
+	int status;
 
+	if (command_option(command, "mirror"))
+		json_object_set_new(body, "mirror", json_true());
+	status = command_call(command, "POST", body, &reply, "/api/v1/provision");
 	return status ? status : print_result(command, reply);
 }

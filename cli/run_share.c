@@ -87,6 +87,8 @@ int run_share_create(struct command *command)
 	versions = command_versions(command_option(command, "versions"));
 	body = json_pack("{s:s,s:s,s:s*,s:o*,s:s*}", "pool", name.pool, "name", name.name, "quota",
 			 quota, "versions", versions, "preset", command_option(command, "preset"));
+	if (command_option(command, "mirror"))
+		json_object_set_new(body, "mirror", json_true());
 	status = command_call(command, "POST", body, &reply, "/api/v1/shares");
 	if (status)
 		return status;

@@ -23,6 +23,7 @@ static const struct column columns[] = {
     {"TRIAL", "on_trial", YES_NO},
     {"UNDER WAY", "under_way", YES_NO},
     {"FAILED", "failed", TEXT},
+    {"INCOMPLETE", "incomplete", TEXT},
 };
 static const struct column update_columns[] = {
     {"LAST UPDATE", "kind", TEXT}, {"STATE", "state", TEXT},     {"VERSION", "version", TEXT},

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/backup.h"
+#include "core/config_copy.h"
 #include "core/heap.h"
 
 /* What of a state directory is configuration. Pools that lie beside it are not. */
@@ -454,6 +455,16 @@ int backup_take_staged(const char *dir, enum backup_taken *ret_taken, struct err
 	return take_parts(dir, names, ret_taken, err);
 }
 
+/* Copies from before migrations, and newer ones that gave way, have accounts and secrets too.
+ * Before the stores themselves: what is cut off in between is seen to be there still. */
+static int forget_copies(const char *dir, const char *name, struct err *err)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return config_copy_forget(path, err);
+}
+
 int backup_reset(const char *dir, struct err *err)
 {
 	/* What the box has measured is in no backup: it is of this machine, not of its settings. */
@@ -463,6 +474,11 @@ int backup_reset(const char *dir, struct err *err)
 	if (lock < 0)
 		return lock;
 	result = backup_unstage(dir, err);
+	for (unsigned i = 0; result == 0 && i < PARTS; i++)
+		if (parts[i].database)
+			result = forget_copies(dir, parts[i].name, err);
+	if (result == 0)
+		result = forget_copies(dir, "history.db", err);
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = remove_part(dir, i, err);
 	for (unsigned i = 0; result == 0 && i < sizeof history / sizeof *history; i++)

@@ -94,6 +94,50 @@ void config_copy_prune(const char *path, enum config_copy kind)
 	}
 }
 
+/* Of any kind: with what SQLite keeps beside it, and .part and .old of core/config.c. */
+static bool is_copy(const char *name, const char *base)
+{
+	size_t length = strlen(base), digits;
+
+	if (strncmp(name, base, length) != 0)
+		return false;
+	name += length;
+	for (unsigned kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+		size_t before = strlen(kinds[kind].before);
+
+		if (strncmp(name, kinds[kind].before, before) != 0)
+			continue;
+		digits = strspn(name + before, "0123456789");
+		if (digits > 0 && strchr(".-", name[before + digits])) /* or it ends there */
+			return true;
+	}
+	return false;
+}
+
+int config_copy_forget(const char *path, struct err *err)
+{
+	char folder[PATH_MAX];
+	int result = 0;
+	struct dirent *entry;
+	DIR *dir;
+
+	folder_of(path, folder);
+	dir = opendir(folder);
+	if (!dir)
+		return err_set(err, -errno, "%s: %s", folder, strerror(errno));
+	while (result == 0 && (entry = readdir(dir))) {
+		if (!is_copy(entry->d_name, base_of(path)))
+			continue;
+		if (unlinkat(dirfd(dir), entry->d_name, 0) < 0 && errno != ENOENT)
+			result = err_set(err, -errno, "%s/%s: %s", folder, entry->d_name,
+					 strerror(errno));
+		else
+			rewinddir(dir); /* what is taken away may let another one be skipped */
+	}
+	closedir(dir);
+	return result;
+}
+
 int config_copy_sync(const char *path, struct err *err)
 {
 	char folder[PATH_MAX];

@@ -25,6 +25,8 @@ char *config_copy_name(const char *path, enum config_copy kind, int64_t version)
 void config_copy_prune(const char *path, enum config_copy kind);
 /* config_copy_confirm: the release that migrated serves; nothing goes back by itself any more. */
 int config_copy_confirm(const char *path, struct err *err);
+/* config_copy_forget: all of them go, what was left of making one as well. */
+int config_copy_forget(const char *path, struct err *err);
 /* config_copy_sync: names in the folder of @path are durable. */
 int config_copy_sync(const char *path, struct err *err);
 

@@ -88,6 +88,14 @@ static struct pool *first_pool(const struct seat *seat)
 	return NULL;
 }
 
+static bool can_mirror(struct pool *pool)
+{
+	struct pool_info info;
+
+	pool_get_info(pool, &info);
+	return info.mirror_size_bytes != 0;
+}
+
 /* "GROUP-staging" in the pool of the first member: thin, so that its size is only a bound.
  */
 int seat_open_staging(struct seat *seat, struct err *err)
@@ -99,9 +107,14 @@ int seat_open_staging(struct seat *seat, struct err *err)
 	uint64_t total = 0;
 
 	for (unsigned i = 0; i < seat->group.member_max; i++) {
-		if (seat->group.members[i].volume)
-			total += volume_size(seat->group.members[i].volume);
+		const struct volume *volume = seat->group.members[i].volume;
+
+		if (!volume)
+			continue;
+		total += volume_size(volume);
+		spec.mirror |= volume->mirror; /* what waits to go there is to be as safe */
 	}
+	spec.mirror = spec.mirror && pool && can_mirror(pool);
 	if (total * 2 > spec.size_bytes)
 		spec.size_bytes = total * 2 < VOLUME_SIZE_MAX ? total * 2 : VOLUME_SIZE_MAX;
 	snprintf(name, sizeof name, "%s-staging", seat->group.name);
@@ -118,6 +131,7 @@ int seat_open_staging(struct seat *seat, struct err *err)
 
 struct member_row {
 	json_int_t index, size, checksum;
+	int mirror;
 	const char *pool, *name, *uuid, *naa;
 	struct volume_identity identity;
 };
@@ -128,17 +142,18 @@ json_t *seat_member(unsigned index, const struct volume *volume)
 
 	uuid_text(volume->identity.uuid, uuid);
 	uuid_text(volume->identity.naa, naa);
-	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:i}", "index", (int)index, "pool",
+	return json_pack("{s:i,s:s,s:s,s:s,s:s,s:I,s:i,s:b}", "index", (int)index, "pool",
 			 pool_name(volume->pool), "name", volume->name, "uuid", uuid, "naa", naa,
-			 "size", (json_int_t)volume_size(volume), "checksum",
-			 (int)volume->checksum);
+			 "size", (json_int_t)volume_size(volume), "checksum", (int)volume->checksum,
+			 "mirror", volume->mirror);
 }
 
 static bool member_read(json_t *json, struct member_row *row)
 {
-	if (json_unpack(json, "{s:I,s:s,s:s,s:s,s:s,s:I,s:I}", "index", &row->index, "pool",
+	row->mirror = 0; /* a node of an older release does not say */
+	if (json_unpack(json, "{s:I,s:s,s:s,s:s,s:s,s:I,s:I,s?:b}", "index", &row->index, "pool",
 			&row->pool, "name", &row->name, "uuid", &row->uuid, "naa", &row->naa,
-			"size", &row->size, "checksum", &row->checksum) < 0)
+			"size", &row->size, "checksum", &row->checksum, "mirror", &row->mirror) < 0)
 		return false;
 	if (row->index < 0 || row->index >= WIRE_MEMBERS_MAX || row->size <= 0 ||
 	    row->checksum < 0 || row->checksum > VOLUME_CHECKSUM_STRICT ||
@@ -169,7 +184,8 @@ static int not_in_image(struct seat *seat, unsigned index, struct err *err)
 	return result < 0 ? err_set(err, result, "the staging log: %s", strerror(-result)) : 0;
 }
 
-/* The member's volume; made when it is the standby's first time (@make). */
+/* The member's volume; made when it is the standby's first time (@make), with two copies if it has
+ * them on the other node and there are devices for them here. */
 static int member_open(struct seat *seat, const struct member_row *row, bool make, struct err *err)
 {
 	const struct replication_host *host = &seat->replication->options.host;
@@ -189,6 +205,11 @@ static int member_open(struct seat *seat, const struct member_row *row, bool mak
 	if (volume)
 		seat->group.used = true; /* whatever is in it is older than the group */
 	else
+		spec.mirror = row->mirror && can_mirror(pool);
+	if (!volume && row->mirror && !spec.mirror)
+		log_notice("volume %s has one copy here: pool %s has no second device for it",
+			   row->name, pool_name(pool));
+	if (!volume)
 		result = make_volume(pool, &spec, &volume, err);
 	if (result < 0)
 		return result;

@@ -356,9 +356,9 @@ uint64_t share_pool_room(const struct share *share)
 		pool_get_info(share->volume->pool, &info);
 	if (info.size_bytes == 0)
 		return UINT64_MAX;
-	if (info.free_bytes <= info.reserved_bytes)
-		return 0;
-	return (info.free_bytes - info.reserved_bytes) / (share->volume->mirror ? 2 : 1);
+	if (share->volume->mirror)
+		return info.mirror_free_bytes;
+	return info.free_bytes > info.reserved_bytes ? info.free_bytes - info.reserved_bytes : 0;
 }
 
 /* What there is: the quota, the pool's room, the volume's addresses; the least of them. */

@@ -769,6 +769,7 @@ void share_get_info(struct vfs *vfs, struct share_info *ret_info)
 	    .read_only = store->read_only,
 	    .failed = store->failed,
 	    .no_space = store->failed && store->error == -ENOSPC,
+	    .mirror = store->volume->mirror,
 	};
 	store_unlock(store);
 }

@@ -99,6 +99,7 @@ struct share_info {
 	uint64_t commits, checkpoints; /* since it was opened */
 	bool read_only, failed;
 	bool no_space; /* failed until the pool has some for it */
+	bool mirror;   /* its volume has two copies */
 };
 void share_get_info(struct vfs *vfs, struct share_info *ret_info); /* any thread */
 void share_set_quota(struct vfs *vfs, uint64_t quota_bytes, struct share_call *call);

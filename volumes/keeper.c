@@ -103,27 +103,40 @@ struct nvolume *keeper_new_volume(struct native *native, struct lane *lane, cons
 	return volume;
 }
 
-/* May a volume have two copies here, and is there all it needs? */
-static int prepare_mirror(struct native_call *mine, struct lane *lane)
+/* May a volume have two copies here? */
+static int check_mirror(struct native_call *mine)
 {
 	struct native *native = mine->native;
 	struct err *err = &mine->call->err;
-	int result;
 
 	if (mine->checksum == VOLUME_CHECKSUM_OFF)
 		return err_set(err, -EINVAL,
 			       "a mirrored volume needs checksums: they tell which copy is right");
-	if (mine->reserve)
-		return quota_refuse(mine->call, "reserve", -EINVAL,
-				    "a mirrored volume can not reserve space");
 	if (native->active_devices < 2)
 		return err_set(err, -EINVAL, "a mirrored volume needs two devices, pool %s has one",
 			       native->sb.name);
 	if (native->evacuation)
 		return err_set(err, -EBUSY, "a device of pool %s is being evacuated",
 			       native->sb.name);
-	if (mine->call->dry)
+	return 0;
+}
+
+static int check_reserve(struct native_call *mine)
+{
+	uint64_t chunks = reserve_chunks_for(mine->reserve);
+
+	if (!chunks ||
+	    reserve_fits(mine->native, mine->mirror ? 0 : chunks, mine->mirror ? chunks : 0))
 		return 0;
+	return quota_refuse(mine->call, "reserve", -ENOSPC,
+			    "pool %s has not that much space left to reserve",
+			    mine->native->sb.name);
+}
+
+static int begin_mirror(struct native *native, struct lane *lane)
+{
+	int result;
+
 	native_lock(native);
 	result = mirror_begin(native);
 	native_unlock(lane);
@@ -138,13 +151,13 @@ static int do_create(struct native_call *mine, struct lane *lane)
 
 	if (keeper_find(native, mine->name))
 		return keeper_name_is_taken(mine);
-	if (mine->reserve && !reserve_fits(native, mine->reserve))
-		return quota_refuse(mine->call, "reserve", -ENOSPC,
-				    "pool %s has not that much space left to reserve",
-				    native->sb.name);
-	result = mine->mirror ? prepare_mirror(mine, lane) : 0;
+	result = mine->mirror ? check_mirror(mine) : 0;
+	if (result == 0)
+		result = check_reserve(mine);
 	if (result == 0 && mine->call->dry)
 		result = keeper_room(native);
+	else if (result == 0 && mine->mirror)
+		result = begin_mirror(native, lane);
 	if (result < 0 || mine->call->dry)
 		return result;
 	volume = keeper_new_volume(native, lane, mine->name, mine->size, &result);

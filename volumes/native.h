@@ -189,7 +189,7 @@ struct nvolume {
 	bool dirty;           /* record differs from the last checkpoint's */
 	struct list link;     /* native->volumes, by name; DELETING ones in native->deleting */
 	struct list dirty_link;
-	uint64_t reserve_counted; /* slots of it in native->reserve_slots */
+	uint64_t reserve_counted; /* chunks of it in native->promised, or pairs in promised_pairs */
 	/* quota.c, while the pool has quotas: the volume this row counts for, with how many slots;
 	 * of a volume: all that count for it (below 0 for a moment, while a deletion hands over) */
 	struct nvolume *tree;
@@ -329,10 +329,13 @@ struct native {
 	uint64_t chunks_total, chunks_used; /* for data */
 	uint64_t chunks_free;               /* wholly free now */
 	uint64_t slop_chunks, slop_taken;   /* taken: by vital writes (reserve.c) */
+	uint64_t slop_pairs;                /* likewise, of what can be pairs (balance.c) */
 	bool slop_counted;
-	uint64_t reserve_slots; /* promised and not used yet, of all volumes */
-	unsigned quotas;        /* volumes that have one */
-	bool trees_stale;       /* what counts for them has to be summed anew */
+	/* Chunks promised and not used yet, of all volumes with one copy; of those with two, so
+	 * many pairs of chunks. */
+	uint64_t promised, promised_pairs;
+	unsigned quotas;  /* volumes that have one */
+	bool trees_stale; /* what counts for them has to be summed anew */
 	unsigned watermark_level;
 	uint64_t log_chunk[2]; /* open log chunk, CHUNK_NONE: of one copy, of two */
 	uint64_t log_scan;
@@ -646,8 +649,31 @@ enum room {
 /* May @volume take another chunk? reserve_taken: it has. */
 bool reserve_room(struct native *native, const struct nvolume *volume, enum room room);
 void reserve_taken(struct native *native, const struct nvolume *volume, enum room room);
-bool reserve_fits(const struct native *native, uint64_t bytes); /* a new reservation */
+/* May so many more chunks, and pairs, be promised? Pairs alone: whatever there is in sum. */
+bool reserve_fits(const struct native *native, uint64_t chunks, uint64_t pairs);
+bool reserve_pairs_fit(const struct native *native, uint64_t pairs);
+/* Chunks for so many bytes of a volume's, and those promised to @volume that nothing is in yet. */
+uint64_t reserve_chunks_for(uint64_t bytes);
+/* Promised and not used yet: chunks, those of pairs, too; pairs of volumes other than @volume. */
 uint64_t reserve_chunks(const struct native *native);
+uint64_t reserve_pairs_of_others(const struct native *native, const struct nvolume *volume);
+/* What all mirrored volumes can have, and what of that is left, beside the slop and promises. */
+uint64_t reserve_mirror_room(const struct native *native, uint64_t *ret_total);
+
+/* ---- balance.c; all under the lock ---- */
+/* May chunks be taken from @pv for what is written now? */
+bool balance_takes(const struct pv *pv);
+/* The row whose turn it is: each gains its free space in credit, the one with most of it pays the
+ * sum. So rows are taken in proportion to what is free on them, and evenly where it is the same. */
+unsigned balance_turn(struct native *native);
+/* The row for @volume's next chunk, which is @turn where nothing is against it; pv_count: there is
+ * none, for what is left of pairs is others'. */
+unsigned balance_first(const struct native *native, const struct nvolume *volume, enum room room,
+		       unsigned turn);
+/* The row for the second chunk of a pair whose first one is on @first; pv_count: none. */
+unsigned balance_second(const struct native *native, const struct pv *first);
+/* So many pairs can be made at most, of what is @free, or of all there is, whatever their sum. */
+uint64_t balance_pairs(const struct native *native, bool free);
 
 /* ---- quota.c; all under the lock ---- */
 /* All is summed anew: at open, when the rows are known, and when a quota has come or gone. */

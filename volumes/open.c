@@ -986,6 +986,9 @@ static void native_get_info(struct pool *pool, struct pool_info *ret_info)
 	info.free_bytes =
 	    native->chunks_used < data_chunks ? (data_chunks - native->chunks_used) * CHUNK : 0;
 	info.reserved_bytes = reserve_chunks(native) * CHUNK;
+	info.mirror_free_bytes = reserve_mirror_room(native, &info.mirror_size_bytes) * CHUNK;
+	info.mirror_size_bytes *= CHUNK;
+	info.mirrors = native->mirrors || native->promised_pairs;
 	info.watermark_level = native->watermark_level;
 	info.reclaiming = !list_empty(&native->deleting);
 	memcpy(info.watermark, watermarks_of(native), sizeof(info.watermark));

@@ -343,7 +343,13 @@ struct pool_info {
 	uint64_t size_bytes; /* for data */
 	uint64_t used_bytes; /* allocated to data, whole chunks */
 	uint64_t free_bytes;
-	uint64_t reserved_bytes;       /* of the free ones: promised to volumes, not used yet */
+	uint64_t
+	    reserved_bytes; /* of the free ones: promised to volumes, not used yet, each copy */
+	/* Bytes of mirrored volumes that the pool can have, and that are left beside what is
+	 * promised: less than half of the free ones where one device has more than all others. 0:
+	 * it has one. */
+	uint64_t mirror_size_bytes, mirror_free_bytes;
+	bool mirrors; /* it has any mirrored data, or has promised space for some */
 	uint8_t watermark[WATERMARKS]; /* percent */
 	unsigned watermark_level;      /* how many of them are reached */
 	bool reclaiming; /* what was deleted still gives back its space, in the background */
@@ -377,8 +383,10 @@ static inline unsigned pool_spend_percent(const struct pool_info *info)
 static inline bool pool_is_used(const struct pool_info *info, unsigned percent)
 {
 	double used = (double)(info->used_bytes + info->reserved_bytes);
+	double paired = (double)(info->mirror_size_bytes - info->mirror_free_bytes);
 
-	return info->size_bytes && used * 100 >= (double)info->size_bytes * percent;
+	return (info->size_bytes && used * 100 >= (double)info->size_bytes * percent) ||
+	       (info->mirrors && paired * 100 >= (double)info->mirror_size_bytes * percent);
 }
 
 static inline bool pool_spends(const struct pool_info *info)

@@ -154,15 +154,13 @@ int quota_change(struct native_call *mine)
 	int result =
 	    quota_spec_check(mine->call, volume->volume.name, volume->stored_size, reserve, quota);
 
-	if (result == 0 && reserve && volume->volume.mirror)
-		result = quota_refuse(mine->call, "reserve", -EINVAL,
-				      "a mirrored volume can not reserve space");
 	if (result < 0)
 		return result;
 	native_lock(native);
 	volume->volume.reserve_bytes = reserve;
 	reserve_changed(volume);
-	fits = reserve <= before || reserve_fits(native, 0);
+	fits = reserve <= before || (reserve_fits(native, 0, 0) &&
+				     (!volume->volume.mirror || reserve_pairs_fit(native, 0)));
 	if (!fits || mine->call->dry) {
 		volume->volume.reserve_bytes = before;
 		reserve_changed(volume);

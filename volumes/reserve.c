@@ -4,9 +4,14 @@
 /* Space that is promised, and how full the pool is.
  *
  * A volume with a reservation is promised that many bytes of slots. What of it is not used yet is
- * outstanding; the sum over all volumes is kept from everybody else's allocations, beside the
- * slop. Slots are counted, chunks are allocated: small writes scattered over many chunks leave
- * more outstanding than needed, so the promise holds and others stop a little earlier.
+ * outstanding; the sum over all volumes, of each in whole chunks, is kept from everybody else's
+ * allocations, beside the slop. Slots are counted, chunks are allocated: small writes scattered
+ * over many chunks leave more outstanding than needed, so the promise holds and others stop a
+ * little earlier.
+ *
+ * A mirrored volume is promised pairs: each counts as two chunks in the sum, and as one of those
+ * that two devices have beside each other (balance.c). What a pool has for mirrored volumes is the
+ * lesser of both.
  *
  * Vital writes (VOLUME_VITAL) may have as much beside that as the slop is. What they take is
  * counted, as long as there is no room for others: for who was promised space so much less of the
@@ -36,18 +41,20 @@ static uint64_t outstanding(const struct nvolume *volume)
 	return promised - owned;
 }
 
-void reserve_changed(struct nvolume *volume)
+uint64_t reserve_chunks_for(uint64_t bytes)
 {
-	uint64_t now = outstanding(volume);
-
-	quota_use_changed(volume);
-	volume->native->reserve_slots += now - volume->reserve_counted;
-	volume->reserve_counted = now;
+	return (bytes + CHUNK - 1) / CHUNK;
 }
 
-static uint64_t chunks_for(uint64_t slots)
+void reserve_changed(struct nvolume *volume)
 {
-	return (slots + CHUNK_SLOTS - 1) / CHUNK_SLOTS;
+	struct native *native = volume->native;
+	uint64_t now = reserve_chunks_for(outstanding(volume) * VOLUME_SLOT);
+	uint64_t *sum = volume->volume.mirror ? &native->promised_pairs : &native->promised;
+
+	quota_use_changed(volume);
+	*sum += now - volume->reserve_counted;
+	volume->reserve_counted = now;
 }
 
 void reserve_setup(struct native *native)
@@ -58,7 +65,17 @@ void reserve_setup(struct native *native)
 
 uint64_t reserve_chunks(const struct native *native)
 {
-	return chunks_for(native->reserve_slots);
+	return native->promised + 2 * native->promised_pairs;
+}
+
+uint64_t reserve_pairs_of_others(const struct native *native, const struct nvolume *volume)
+{
+	return native->promised_pairs - (volume->volume.mirror ? volume->reserve_counted : 0);
+}
+
+static uint64_t chunks_of_others(const struct native *native, const struct nvolume *volume)
+{
+	return reserve_chunks(native) - (volume->volume.mirror + 1u) * volume->reserve_counted;
 }
 
 /* What an earlier life took of the slop, as far as it can be told. */
@@ -90,7 +107,7 @@ static bool beside(const struct native *native, const struct nvolume *volume, ui
 
 bool reserve_room(struct native *native, const struct nvolume *volume, enum room room)
 {
-	uint64_t others = chunks_for(native->reserve_slots - volume->reserve_counted);
+	uint64_t others = chunks_of_others(native, volume);
 
 	if (room == ROOM_EXCHANGE)
 		return beside(native, volume, 0);
@@ -107,17 +124,42 @@ bool reserve_room(struct native *native, const struct nvolume *volume, enum room
 
 void reserve_taken(struct native *native, const struct nvolume *volume, enum room room)
 {
-	uint64_t others = chunks_for(native->reserve_slots - volume->reserve_counted);
+	uint64_t others = chunks_of_others(native, volume);
 
 	if (room == ROOM_VITAL && !beside(native, volume, native->slop_chunks + others))
 		native->slop_taken += 1u + volume->volume.mirror;
 }
 
-bool reserve_fits(const struct native *native, uint64_t bytes)
+bool reserve_pairs_fit(const struct native *native, uint64_t pairs)
 {
-	return native->chunks_used + native->slop_chunks + chunks_for(native->reserve_slots) +
-		   chunks_for(bytes / VOLUME_SLOT) <=
-	       native->chunks_total;
+	return native->promised_pairs + pairs + native->slop_pairs <= balance_pairs(native, true);
+}
+
+bool reserve_fits(const struct native *native, uint64_t chunks, uint64_t pairs)
+{
+	uint64_t more = chunks + 2 * pairs + native->slop_chunks + reserve_chunks(native);
+
+	return native->chunks_used + more <= native->chunks_total &&
+	       (pairs == 0 || reserve_pairs_fit(native, pairs));
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t without(uint64_t all, uint64_t some)
+{
+	return all > some ? all - some : 0;
+}
+
+uint64_t reserve_mirror_room(const struct native *native, uint64_t *ret_total)
+{
+	uint64_t slop = native->slop_pairs, total = native->chunks_total - native->slop_chunks;
+	uint64_t left = without(total, native->chunks_used + reserve_chunks(native));
+
+	*ret_total = least(total / 2, without(balance_pairs(native, false), slop));
+	return least(left / 2, without(balance_pairs(native, true), slop + native->promised_pairs));
 }
 
 const uint8_t *watermarks_of(const struct native *native)
@@ -125,20 +167,32 @@ const uint8_t *watermarks_of(const struct native *native)
 	return native->sb.watermark[0] ? native->sb.watermark : default_marks;
 }
 
-static unsigned level_now(const struct native *native)
+static unsigned level_of(const struct native *native, uint64_t used, uint64_t total)
 {
 	const uint8_t *marks = watermarks_of(native);
-	uint64_t total = native->chunks_total - native->slop_chunks;
-	uint64_t used = (native->chunks_used + reserve_chunks(native)) * 100;
 	unsigned level = 0;
 
-	while (level < WATERMARKS && used >= marks[level] * total)
+	while (level < WATERMARKS && used * 100 >= marks[level] * total)
 		level++;
 	/* not down before it is a percent below */
 	while (level < native->watermark_level &&
-	       used + total >= marks[native->watermark_level - 1] * total)
+	       used * 100 + total >= marks[native->watermark_level - 1] * total)
 		return native->watermark_level;
 	return level;
+}
+
+/* Where there are mirrored volumes a pool is as full as it is for them, if that is more. */
+static unsigned level_now(const struct native *native)
+{
+	uint64_t pairs, left, total = native->chunks_total - native->slop_chunks;
+	unsigned level = level_of(native, native->chunks_used + reserve_chunks(native), total),
+		 more;
+
+	if (native->mirrors == 0 && native->promised_pairs == 0)
+		return level;
+	left = reserve_mirror_room(native, &pairs);
+	more = level_of(native, without(pairs, left), pairs);
+	return more > level ? more : level;
 }
 
 void watermark_look(struct native *native)

@@ -340,13 +340,16 @@ static int check_group(struct native_call *mine)
 /* Would all that is promised still be there when what a snapshot keeps is written anew? */
 static int check_reserve(struct native_call *mine)
 {
-	uint64_t more = 0;
+	uint64_t more[2] = {0};
 
-	for (unsigned i = 0; i < mine->count; i++)
-		if (mine->of[i]->volume.reserve_bytes / VOLUME_SLOT > mine->of[i]->reserve_counted)
-			more += mine->of[i]->volume.reserve_bytes / VOLUME_SLOT -
-				mine->of[i]->reserve_counted;
-	if (more && !reserve_fits(mine->native, more * VOLUME_SLOT))
+	for (unsigned i = 0; i < mine->count; i++) {
+		const struct nvolume *of = mine->of[i];
+		uint64_t all = reserve_chunks_for(of->volume.reserve_bytes);
+
+		if (all > of->reserve_counted)
+			more[of->volume.mirror] += all - of->reserve_counted;
+	}
+	if (more[0] + more[1] && !reserve_fits(mine->native, more[0], more[1]))
 		return err_set(&mine->call->err, -ENOSPC,
 			       "pool %s has not enough space left to go on guaranteeing what is "
 			       "reserved, beside a snapshot",

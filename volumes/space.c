@@ -105,6 +105,7 @@ void space_totals(struct native *native)
 		native->meta_total += pv->meta_chunks * CHUNK_SLOTS;
 	}
 	native->slop_chunks = native->chunks_total * 3 / 100;
+	native->slop_pairs = balance_pairs(native, false) * 3 / 100;
 }
 
 static void count_chunks(struct native *native, uint64_t first_ag)
@@ -208,12 +209,6 @@ static uint64_t find_free(struct native *native, uint64_t from, uint64_t end)
 	return CHUNK_NONE;
 }
 
-/* Of a device that is away only second copies take space: nothing is written there for now. */
-static bool takes(const struct pv *pv)
-{
-	return pv->allocates && pv_is_here(pv);
-}
-
 static uint64_t take_from_pv(struct native *native, unsigned index)
 {
 	const struct format_pv *pv = &native->pv[index].format;
@@ -234,58 +229,30 @@ static uint64_t take_from_pv(struct native *native, unsigned index)
 /* How many chunks a volume takes from one PV before it moves on to the next: 16 MiB. */
 #define PV_STRIDE 256
 
-/* Whose turn it is: each row gains its free space in credit, the one with most of it pays the sum.
- * So rows are taken in proportion to what is free on them, and evenly where that is the same. */
-static unsigned choose_pv(struct native *native)
-{
-	int64_t sum = 0;
-	unsigned best = 0;
-
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		struct pv *pv = &native->pv[i];
-
-		if (!takes(pv))
-			continue;
-		pv->credit += (int64_t)pv->free_chunks;
-		sum += (int64_t)pv->free_chunks;
-		if (!takes(&native->pv[best]) || pv->credit > native->pv[best].credit)
-			best = i;
-	}
-	native->pv[best].credit -= sum;
-	return best;
-}
-
 static uint64_t take_from_any(struct native *native, unsigned first)
 {
 	uint64_t chunk = CHUNK_NONE;
 
 	for (unsigned i = 0; i < native->pv_count && chunk == CHUNK_NONE; i++)
-		if (takes(&native->pv[(first + i) % native->pv_count]))
+		if (balance_takes(&native->pv[(first + i) % native->pv_count]))
 			chunk = take_from_pv(native, (first + i) % native->pv_count);
 	return chunk;
 }
 
-/* Is @pv a better place for a second copy than @now? */
-static bool suits_better(const struct pv *pv, const struct pv *now)
+/* For @volume, from row @turn where there is no reason for another. */
+static uint64_t take_first(struct native *native, const struct nvolume *volume, enum room room,
+			   unsigned turn)
 {
-	if (pv_is_here(pv) != pv_is_here(now))
-		return pv_is_here(pv);
-	return pv->free_chunks > now->free_chunks;
+	unsigned row = balance_first(native, volume, room, turn);
+
+	return row < native->pv_count ? take_from_any(native, row) : CHUNK_NONE;
 }
 
 uint64_t space_take_second(struct native *native, uint64_t chunk)
 {
-	const struct pv *first = pv_of(native, pv_resolve(native, chunk));
-	unsigned best = native->pv_count;
+	unsigned row = balance_second(native, pv_of(native, pv_resolve(native, chunk)));
 
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		const struct pv *pv = &native->pv[i];
-
-		if (pv->allocates && first && pv->device != first->device && pv->free_chunks &&
-		    (best == native->pv_count || suits_better(pv, &native->pv[best])))
-			best = i;
-	}
-	chunk = best < native->pv_count ? take_from_pv(native, best) : CHUNK_NONE;
+	chunk = row < native->pv_count ? take_from_pv(native, row) : CHUNK_NONE;
 	if (chunk != CHUNK_NONE)
 		set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
 	return chunk;
@@ -311,12 +278,12 @@ int space_take_chunk(struct native *native, struct nvolume *volume, enum room ro
 		return result;
 	if (!reserve_room(native, volume, room))
 		return -ENOSPC;
-	if (volume->pv_left == 0 || !takes(&native->pv[volume->pv])) {
-		volume->pv = choose_pv(native);
+	if (volume->pv_left == 0 || !balance_takes(&native->pv[volume->pv])) {
+		volume->pv = balance_turn(native);
 		volume->pv_left = PV_STRIDE;
 	}
 	volume->pv_left--;
-	chunk = take_from_any(native, volume->pv);
+	chunk = take_first(native, volume, room, volume->pv);
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
@@ -333,7 +300,7 @@ int space_take_target(struct native *native, uint64_t *ret_chunk)
 	uint64_t chunk = CHUNK_NONE;
 
 	if (native->active_devices)
-		chunk = take_from_any(native, choose_pv(native));
+		chunk = take_from_any(native, balance_turn(native));
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
@@ -457,7 +424,7 @@ int space_take_slots(struct native *native, struct nvolume *volume, unsigned cou
 	    (mirror_of(native, chunk) != 0) != mirror || free_run(native, chunk, count) < 0)
 		chunk = find_partial(native, mirror, count, has_room);
 	if (chunk == CHUNK_NONE && has_room) {
-		chunk = take_from_any(native, choose_pv(native));
+		chunk = take_first(native, volume, room, balance_turn(native));
 		fresh = chunk != CHUNK_NONE;
 	}
 	if (chunk == CHUNK_NONE)

@@ -569,7 +569,11 @@ static void observe_level(struct alerts *alerts, unsigned rule, const char *obje
 static void look_at_space(struct alerts *alerts, const char *name, const struct pool_info *info)
 {
 	unsigned used = percent_of(info->size_bytes - info->free_bytes, info->size_bytes);
+	unsigned paired =
+	    percent_of(info->mirror_size_bytes - info->mirror_free_bytes, info->mirror_size_bytes);
 
+	if (info->mirrors && paired > used)
+		used = paired;
 	if (info->full || (info->size_bytes && !info->free_bytes))
 		alerts_observe(alerts, POOL_FULL, name, true, used, "");
 	observe_level(alerts, POOL_NEARLY_FULL, name, used, info->watermark[2]);

@@ -74,8 +74,8 @@ static void show_pool_and_volumes(struct model *model, const struct model_pool *
 
 static json_t *show_share_wanted(const struct model_share *share)
 {
-	json_t *object =
-	    only(show_share(share), KEYS("pool", "name", "quota_bytes", "versions", "snapshots"));
+	json_t *object = only(show_share(share), KEYS("pool", "name", "quota_bytes", "mirror",
+						      "versions", "snapshots"));
 
 	json_object_set_new(object, "rules", show_share_rules(NULL, share));
 	return object;

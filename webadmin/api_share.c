@@ -247,8 +247,9 @@ static void reply_dry_create(struct api_request *request)
 {
 	const struct share_work *work = request->state;
 	const char *pool = json_string_value(json_object_get(request->body, "pool"));
-	json_t *after = json_pack("{s:s,s:s,s:I}", "pool", pool, "name", work->spec.name,
-				  "quota_bytes", (json_int_t)work->quota);
+	json_t *after =
+	    json_pack("{s:s,s:s,s:b,s:I}", "pool", pool, "name", work->spec.name, "mirror",
+		      work->spec.mirror, "quota_bytes", (json_int_t)work->quota);
 
 	if (after && work->versions)
 		json_object_set_new(after, "versions", show_share_versions(work->versions));
@@ -308,9 +309,11 @@ void api_share_create(struct api_request *request)
 	json_t *quota = NULL, *versions = NULL;
 	struct share_work *work;
 	struct pool *pool;
+	int mirror = 0;
 
-	if (!api_unpack(request, "{s:s,s:s,s?:o,s?:o,s?:s}", "pool", &pool_text, "name", &name,
-			"quota", &quota, "versions", &versions, "preset", &preset) ||
+	if (!api_unpack(request, "{s:s,s:s,s?:o,s?:o,s?:s,s?:b}", "pool", &pool_text, "name", &name,
+			"quota", &quota, "versions", &versions, "preset", &preset, "mirror",
+			&mirror) ||
 	    !(work = work_new(request, create_formatted)))
 		return;
 	if ((quota && !api_is_none(quota) && !api_size(request, quota, &work->quota)) ||
@@ -326,7 +329,8 @@ void api_share_create(struct api_request *request)
 		api_reply_failure(request, code);
 		return;
 	}
-	work->spec = (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES};
+	work->spec =
+	    (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES, .mirror = mirror};
 	volume_create(pool, &work->spec, api_pool_call(request, create_has_volume));
 }
 
@@ -378,7 +382,7 @@ bool share_read_clients(struct api_request *request, const json_t *clients,
 }
 
 void share_provision(struct api_request *request, struct pool *pool, const char *name,
-		     uint64_t quota, const json_t *clients)
+		     uint64_t quota, bool mirror, const json_t *clients)
 {
 	struct share_work *work = work_new(request, create_formatted);
 
@@ -388,7 +392,8 @@ void share_provision(struct api_request *request, struct pool *pool, const char 
 	work->quota = quota;
 	work->preset.preset = preset_find("iso");
 	work->versions = work->preset.preset->versions;
-	work->spec = (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES};
+	work->spec =
+	    (struct volume_spec){.name = name, .size_bytes = SHARE_VOLUME_BYTES, .mirror = mirror};
 	request->call = (struct pool_call){.done = create_has_volume};
 	volume_create(pool, &work->spec, &request->call);
 }

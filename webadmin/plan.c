@@ -288,6 +288,19 @@ static void create_volume(struct plan *plan, const json_t *volume, uint64_t size
 	step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
 }
 
+/* False: it is refused. */
+static bool compare_mirror(struct plan *plan, const char *what, const json_t *there,
+			   const json_t *wanted)
+{
+	const json_t *mirror = json_object_get(wanted, "mirror");
+
+	if (!mirror || json_is_true(mirror) == json_is_true(json_object_get(there, "mirror")))
+		return true;
+	refuse(plan, "%s %s/%s: a %s does not become mirrored, or cease to be", what,
+	       text_of(wanted, "pool"), text_of(wanted, "name"), what);
+	return false;
+}
+
 /* What a volume is made with stays: a document that wants it otherwise can not be carried out. */
 static void compare_volume(struct plan *plan, const json_t *there, const json_t *volume,
 			   uint64_t size)
@@ -298,11 +311,8 @@ static void compare_volume(struct plan *plan, const json_t *there, const json_t 
 
 	if (*checksum && strcmp(checksum, text_of(there, "checksum")) != 0)
 		refuse(plan, "volume %s/%s: the checksums of a volume do not change", pool, name);
-	else if (json_object_get(volume, "mirror") &&
-		 json_is_true(json_object_get(volume, "mirror")) !=
-		     json_is_true(json_object_get(there, "mirror")))
-		refuse(plan, "volume %s/%s: a volume does not become mirrored, or cease to be",
-		       pool, name);
+	else if (!compare_mirror(plan, "volume", there, volume))
+		return;
 	else if (size < old)
 		refuse(plan, "volume %s/%s would shrink; a document never takes data away", pool,
 		       name);
@@ -448,6 +458,8 @@ static void plan_share(struct plan *plan, const json_t *there, const json_t *sha
 	if (!there) {
 		json_object_set_new(body, "pool", json_string(pool));
 		json_object_set_new(body, "name", json_string(name));
+		if (json_is_true(json_object_get(share, "mirror")))
+			json_object_set_new(body, "mirror", json_true());
 		step(plan, "POST", "/shares", PARTS(""), json_incref(body), "create share %s/%s",
 		     pool, name);
 	} else if (json_object_size(body)) {
@@ -456,6 +468,8 @@ static void plan_share(struct plan *plan, const json_t *there, const json_t *sha
 		     json_object_get(body, "quota") ? "quota" : "versions");
 	}
 	json_decref(body);
+	if (there)
+		(void)compare_mirror(plan, "share", there, share);
 	plan_share_snapshots(plan, there, share);
 	if (json_object_get(share, "rules"))
 		plan_share_rules(plan, there, share);

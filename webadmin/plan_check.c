@@ -55,6 +55,7 @@ static const struct member client_members[] = {
 static const struct member share_members[] = {MUST("pool", TEXT),
 					      MUST("name", TEXT),
 					      MAY("quota_bytes", SIZE),
+					      MAY("mirror", SWITCH),
 					      MAY("versions", TEXTS),
 					      MAY("snapshots", TEXT),
 					      HOLDS("rules", OBJECTS, client_members),

@@ -22,6 +22,7 @@
 
 struct provision {
 	struct volume_spec spec;
+	struct pool *pool;
 	char iqn[SCSI_NAME_MAX + 1];
 	const char *purpose;
 	struct model_rule rules[HOSTS_MAX];
@@ -29,8 +30,8 @@ struct provision {
 	struct model_target *target;
 };
 
-/* The open pool with the most free space. */
-static struct pool *roomiest_pool(struct model *model)
+/* The open pool with the most free space, for volumes with two copies if @mirror. */
+static struct pool *roomiest_pool(struct model *model, bool mirror)
 {
 	struct pool *best = NULL;
 	uint64_t most = 0;
@@ -38,19 +39,21 @@ static struct pool *roomiest_pool(struct model *model)
 	list_for_each (it, &model->pools) {
 		struct pool *pool = list_entry(it, struct model_pool, link)->pool;
 		struct pool_info info;
+		uint64_t free;
 
 		if (!pool)
 			continue;
 		pool_get_info(pool, &info);
-		if (!info.read_only && (!best || info.free_bytes > most)) {
+		free = mirror ? info.mirror_free_bytes : info.free_bytes;
+		if (!info.read_only && (!best || free > most)) {
 			best = pool;
-			most = info.free_bytes;
+			most = free;
 		}
 	}
 	return best;
 }
 
-static struct pool *choose_pool(struct api_request *request, const char *name)
+static struct pool *choose_pool(struct api_request *request, const char *name, bool mirror)
 {
 	const char *code = NULL;
 	struct pool *pool;
@@ -61,7 +64,7 @@ static struct pool *choose_pool(struct api_request *request, const char *name)
 			api_reply_failure(request, code);
 		return pool;
 	}
-	pool = roomiest_pool(request->model);
+	pool = roomiest_pool(request->model, mirror);
 	if (!pool)
 		api_reply_error(request, 409, "no_pool", "there is no pool that can take a volume");
 	return pool;
@@ -251,6 +254,8 @@ static int bring_up(struct api_request *request, struct provision *provision)
 	return 0;
 }
 
+static void show_dry(struct api_request *request, const struct provision *provision);
+
 static void volume_made(struct pool_call *call, int result)
 {
 	struct api_request *request = api_request_of(call);
@@ -260,6 +265,10 @@ static void volume_made(struct pool_call *call, int result)
 		request->err = call->err;
 		request->err.code = result;
 		api_reply_failure(request, result == -EEXIST ? "volume_exists" : NULL);
+		return;
+	}
+	if (call->dry) {
+		show_dry(request, provision);
 		return;
 	}
 	request->volume = call->volume;
@@ -277,15 +286,18 @@ static void volume_made(struct pool_call *call, int result)
 	}
 }
 
-static bool read_request(struct api_request *request, struct provision *provision,
-			 struct pool **ret_pool)
+static bool read_request(struct api_request *request, struct provision *provision)
 {
 	const char *name, *pool = NULL;
 	json_t *size, *hosts;
+	struct pool *home;
+	int mirror = 0;
 
-	if (!api_unpack(request, "{s:s,s:s,s:o,s:o,s?:s}", "purpose", &provision->purpose, "name",
-			&name, "size", &size, "hosts", &hosts, "pool", &pool))
+	if (!api_unpack(request, "{s:s,s:s,s:o,s:o,s?:s,s?:b}", "purpose", &provision->purpose,
+			"name", &name, "size", &size, "hosts", &hosts, "pool", &pool, "mirror",
+			&mirror))
 		return false;
+	provision->spec.mirror = mirror;
 	if (strcmp(provision->purpose, "vm-disks") != 0) {
 		api_reply_error(request, 422, "purpose_unknown",
 				"the purposes there are: vm-disks, iso-library");
@@ -296,28 +308,23 @@ static bool read_request(struct api_request *request, struct provision *provisio
 		return false;
 	}
 	provision->spec.name = name;
-	return api_size(request, size, &provision->spec.size_bytes) &&
-	       api_volume_size_good(request, provision->spec.size_bytes) &&
-	       choose_iqn(request, name, provision->iqn) && read_hosts(request, hosts, provision) &&
-	       (*ret_pool = choose_pool(request, pool));
+	if (!api_size(request, size, &provision->spec.size_bytes) ||
+	    !api_volume_size_good(request, provision->spec.size_bytes) ||
+	    !choose_iqn(request, name, provision->iqn) || !read_hosts(request, hosts, provision))
+		return false;
+	home = choose_pool(request, pool, mirror);
+	if (home) /* else it has been answered, and @provision is gone */
+		provision->pool = home;
+	return home != NULL;
 }
 
 /* What would be made; nothing is. */
-static void show_dry(struct api_request *request, const struct provision *provision,
-		     struct pool *pool)
+static void show_dry(struct api_request *request, const struct provision *provision)
 {
 	const struct volume_spec *spec = &provision->spec;
-	const char *code;
-	json_t *hosts;
+	const char *pool = pool_name(provision->pool);
+	json_t *hosts = json_array();
 
-	request->volume =
-	    model_find_volume(request->model, pool_name(pool), spec->name, &code, &request->err);
-	if (request->volume) {
-		api_reply_error(request, 409, "volume_exists", "there is a volume %s/%s already",
-				pool_name(pool), spec->name);
-		return;
-	}
-	hosts = json_array();
 	for (unsigned i = 0; i < provision->rule_count; i++) {
 		const struct iscsi_rule *rule = &provision->rules[i].rule;
 
@@ -325,62 +332,93 @@ static void show_dry(struct api_request *request, const struct provision *provis
 		    hosts, json_string(rule->initiator[0] ? rule->initiator : rule->network));
 	}
 	api_reply(request, 200,
-		  json_pack("{s:b,s:s,s:s,s:s,s:i,s:o,s:o,s:{s:s,s:s,s:I}}", "dry_run", 1,
-			    "purpose", provision->purpose, "pool", pool_name(pool), "target",
-			    provision->iqn, "lun", 0, "hosts", hosts, "portals",
-			    show_portals(request->admin->options.iscsi), "volume", "pool",
-			    pool_name(pool), "name", spec->name, "size_bytes",
-			    (json_int_t)spec->size_bytes));
+		  json_pack("{s:b,s:s,s:s,s:s,s:i,s:o,s:o,s:{s:s,s:s,s:I,s:b}}", "dry_run", 1,
+			    "purpose", provision->purpose, "pool", pool, "target", provision->iqn,
+			    "lun", 0, "hosts", hosts, "portals",
+			    show_portals(request->admin->options.iscsi), "volume", "pool", pool,
+			    "name", spec->name, "size_bytes", (json_int_t)spec->size_bytes,
+			    "mirror", spec->mirror));
 }
 
 /* ---- iso-library: a share for images, exported to its hosts ---- */
+struct library {
+	struct volume_spec spec;
+	struct pool *pool;
+	uint64_t quota;
+	json_t *hosts; /* the body's */
+};
 
-static void library_dry(struct api_request *request, struct pool *pool, const char *name,
-			uint64_t quota, const json_t *hosts)
+/* The volume could be made. */
+static void library_dry(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	const struct library *library = request->state;
+	const char *name = library->spec.name;
+
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		api_reply_failure(request, result == -EEXIST ? "volume_exists" : NULL);
+		return;
+	}
+	api_reply(request, 200,
+		  json_pack("{s:b,s:s,s:s,s:s,s:o,s:I,s:b,s:O,s:[]}", "dry_run", 1, "purpose",
+			    "iso-library", "pool", pool_name(library->pool), "share", name, "path",
+			    json_sprintf("/%s", name), "quota_bytes", (json_int_t)library->quota,
+			    "mirror", library->spec.mirror, "hosts", library->hosts, "portals"));
+}
+
+static void try_library(struct api_request *request, struct library *library)
 {
 	struct nfs_rule *rules;
 	unsigned count;
-	const char *code;
 
-	request->volume =
-	    model_find_volume(request->model, pool_name(pool), name, &code, &request->err);
-	if (request->volume) {
-		api_reply_error(request, 409, "volume_exists", "there is a volume %s/%s already",
-				pool_name(pool), name);
-		return;
-	}
-	if (!share_read_clients(request, hosts, &rules, &count))
+	if (!share_read_clients(request, library->hosts, &rules, &count))
 		return;
 	heap_free(rules);
-	api_reply(request, 200,
-		  json_pack("{s:b,s:s,s:s,s:s,s:o,s:I,s:O,s:[]}", "dry_run", 1, "purpose",
-			    "iso-library", "pool", pool_name(pool), "share", name, "path",
-			    json_sprintf("/%s", name), "quota_bytes", (json_int_t)quota, "hosts",
-			    hosts, "portals"));
+	library->spec.size_bytes = SHARE_VOLUME_BYTES;
+	volume_create(library->pool, &library->spec, api_pool_call(request, library_dry));
+}
+
+static bool read_library(struct api_request *request, struct library *library)
+{
+	const char *purpose, *pool = NULL;
+	json_t *size;
+	int mirror = 0;
+
+	if (!api_unpack(request, "{s:s,s:s,s:o,s:o,s?:s,s?:b}", "purpose", &purpose, "name",
+			&library->spec.name, "size", &size, "hosts", &library->hosts, "pool", &pool,
+			"mirror", &mirror) ||
+	    !api_size(request, size, &library->quota))
+		return false;
+	if (volume_name_check(library->spec.name, &request->err) < 0) {
+		api_reply_failure(request, "bad_name");
+		return false;
+	}
+	library->spec.mirror = mirror;
+	library->pool = choose_pool(request, pool, mirror);
+	return library->pool != NULL;
 }
 
 static void provision_library(struct api_request *request)
 {
-	const char *purpose, *name, *pool_text = NULL;
-	json_t *size, *hosts;
-	struct pool *pool;
-	uint64_t quota;
+	struct library library = {0}, *kept;
 
-	if (!api_unpack(request, "{s:s,s:s,s:o,s:o,s?:s}", "purpose", &purpose, "name", &name,
-			"size", &size, "hosts", &hosts, "pool", &pool_text) ||
-	    !api_size(request, size, &quota))
+	if (!read_library(request, &library))
 		return;
-	if (volume_name_check(name, &request->err) < 0) {
-		api_reply_failure(request, "bad_name");
+	if (!api_is_dry(request)) {
+		share_provision(request, library.pool, library.spec.name, library.quota,
+				library.spec.mirror, library.hosts);
 		return;
 	}
-	pool = choose_pool(request, pool_text);
-	if (!pool)
+	kept = heap_alloc(sizeof *kept);
+	if (!kept) {
+		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
-	if (api_is_dry(request))
-		library_dry(request, pool, name, quota, hosts);
-	else
-		share_provision(request, pool, name, quota, hosts);
+	}
+	*kept = library;
+	request->state = kept;
+	try_library(request, kept);
 }
 
 static bool wants_library(const struct api_request *request)
@@ -393,7 +431,6 @@ static bool wants_library(const struct api_request *request)
 void api_provision(struct api_request *request)
 {
 	struct provision *provision;
-	struct pool *pool;
 
 	if (wants_library(request)) {
 		provision_library(request);
@@ -405,12 +442,7 @@ void api_provision(struct api_request *request)
 		return;
 	}
 	request->state = provision;
-	if (!read_request(request, provision, &pool))
-		return;
-	if (api_is_dry(request)) {
-		show_dry(request, provision, pool);
-		return;
-	}
-	request->call = (struct pool_call){.done = volume_made};
-	volume_create(pool, &provision->spec, &request->call);
+	if (read_request(request, provision))
+		volume_create(provision->pool, &provision->spec,
+			      api_pool_call(request, volume_made));
 }

@@ -260,6 +260,7 @@ static const struct route table[] = {
 	  {"size", FIELD_SIZE, true, "size of the volume; of a library what its images may take"},
 	  {"hosts", FIELD_TEXTS, true,
 	   "who may log in: initiator names, addresses or networks; who may mount"},
+	  {"mirror", FIELD_SWITCH, false, "two copies, on two devices of the pool"},
 	  {"pool", FIELD_TEXT, false, "pool; without it the one with the most free space"}),
      "Provisioned"},
 
@@ -550,6 +551,7 @@ static const struct route table[] = {
 	  {"name", FIELD_TEXT, true, "name of the share and of its volume"},
 	  {"quota", FIELD_SIZE, false, "what its files may take; without it what the pool has"},
 	  {"versions", FIELD_TEXTS, false, "of NFS: 3, 4.0, 4.1, 4.2; without it all"},
+	  {"mirror", FIELD_SWITCH, false, "two copies, on two devices of the pool"},
 	  {"preset", FIELD_TEXT, false,
 	   "root and folders as iso, xenserver, ovirt, proxmox or esxi "
 	   "want them"}),

@@ -535,6 +535,7 @@ json_t *show_share(const struct model_share *share)
 				    json_string(snapshots_by_number[share->snapshots]));
 	if (!object || !share->vfs)
 		return object;
+	json_object_set_new(object, "mirror", json_boolean(info.mirror));
 	json_object_set_new(object, "quota_bytes", json_integer((json_int_t)info.quota_bytes));
 	json_object_set_new(object, "used_bytes", json_integer((json_int_t)info.used_bytes));
 	json_object_set_new(object, "files", json_integer((json_int_t)info.files));

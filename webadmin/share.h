@@ -71,7 +71,7 @@ json_t *show_share(const struct model_share *share);
  * nothing; @request is answered. */
 struct api_request;
 void share_provision(struct api_request *request, struct pool *pool, const char *name,
-		     uint64_t quota, const json_t *clients);
+		     uint64_t quota, bool mirror, const json_t *clients);
 /* share_read_clients: @clients as rules, at least one; false: it was answered. *ret_rules: heap. */
 bool share_read_clients(struct api_request *request, const json_t *clients,
 			struct nfs_rule **ret_rules, unsigned *ret_count);

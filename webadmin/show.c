@@ -129,6 +129,10 @@ static void show_space(json_t *object, const struct pool_info *info)
 	set_number(object, "used_bytes", info->used_bytes);
 	set_number(object, "free_bytes", info->free_bytes);
 	set_number(object, "reserved_bytes", info->reserved_bytes);
+	if (info->mirror_size_bytes) {
+		set_number(object, "mirror_size_bytes", info->mirror_size_bytes);
+		set_number(object, "mirror_free_bytes", info->mirror_free_bytes);
+	}
 	json_object_set_new(
 	    object, "watermarks",
 	    json_pack("[i,i,i]", info->watermark[0], info->watermark[1], info->watermark[2]));

@@ -98,7 +98,7 @@ _granary()
 	"alert channel create") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --audit --language --severity --dry-run $globals" ;;
 	"alert channel set") list="--url --url-file --preset --from --to --user --secret-file --ca-file --no-tls --audit --language --severity --tls --on --off --dry-run $globals" ;;
 	"alert channel delete") list="--dry-run $globals" ;;
-	"share create") list="--quota --versions --preset --dry-run $globals" ;;
+	"share create") list="--quota --versions --mirror --preset --dry-run $globals" ;;
 	"share import") list="--pool --dry-run $globals" ;;
 	"share quota") list="--dry-run $globals" ;;
 	"share limit") list="--size --files --dry-run $globals" ;;

@@ -4,7 +4,8 @@
 itself. One guest (QEMU, TCG) does the update once, and each write and flush of its disk is put down.
 From that, disks are made as cuts leave them, with any part of what was not flushed lost, and some
 between the two sectors of the state partition's superblock, which a cut seldom meets. Of each it
-is looked at what the boot loader would start: a whole release, one or the other; and the daemon is
+is looked at what the boot loader would start: a whole release, one or the other, and that half a one
+beside it is named in its environment, so that no rollback goes there; and the daemon is
 let loose on a copy of what the state partition holds: it serves the LUN with its data. Some are
 started: they come to READY, with the configuration and the data there, and where the update was cut
 off, they take it the second time. As root.
@@ -103,13 +104,21 @@ def boot_file(disk, name):
     return done.stdout if done.returncode == 0 else None
 
 
-def next_slot(disk):
-    """What GRUB makes of its environment block; None: there is none."""
+def boot_environment(disk):
+    """GRUB's environment block; None: there is none."""
     block = (boot_file(disk, "grubenv") or b"").decode("latin-1")
-    said = dict(re.findall(r"^(\w+)=(\w)$", block, re.M))
     if not block.startswith("# GRUB Environment Block\n") or len(block) != 1024:
         return None
+    return dict(re.findall(r"^(\w+)=(\w)$", block, re.M))
+
+
+def next_slot(said):
+    """What GRUB makes of its environment block @said; None: there is none."""
+    if said is None:
+        return None
     slot = said.get("slot") if said.get("slot") == "b" else "a"
+    if said.get("half") == slot:
+        return "a" if slot == "b" else "b"
     if said.get("good") == "1" or said.get("tries") in ("1", "2", "3"):
         return slot
     return "a" if slot == "b" else "b"
@@ -128,6 +137,14 @@ def wrong_files(disk, slot, manifest):
         if hashlib.sha256(found).hexdigest() != entry["sha256"]:
             wrong.append(entry["name"])
     return wrong
+
+
+def startable_half(disk, said, slot, manifest):
+    """Whether a rollback by hand would go to a release in the other slot than @slot that is not whole:
+    it looks for a kernel, and at what the boot loader's environment @said says."""
+    other = "a" if slot == "b" else "b"
+    return (said.get("half") != other and boot_file(disk, f"{other}/vmlinuz") is not None and
+            boot_file(disk, f"{other}/initrd") is not None and bool(wrong_files(disk, other, manifest)))
 
 
 def moments(disk, begin, dice, count):
@@ -165,6 +182,9 @@ def started(points, folder, disk, data, what, half):
         points.point(same.returncode == 0, f"{what}: configuration and data are there",
                      same.stdout + same.stderr)
         if half:
+            status, shown = box.run("granary-update rollback")
+            points.point(status == 1 and "release to go back to" in " ".join(shown.split()),
+                         f"{what}: nobody goes back to half a release", shown)
             status, shown = box.run("granary-update install /dev/vdb", 600)
             points.point(status == 0, f"{what}: the update is taken the second time", shown)
     finally:
@@ -189,19 +209,22 @@ def cuts(points, folder, begin, bundle, data):
     chosen = set(dice.sample(range(len(states)), starts))
     if first not in range(1, len(states) + 1):
         raise ValueError(f"APPLIANCE_FROM is {first}, and there are {len(states)} cuts")
-    found, lost, seen, halves, mended = [], [], {"a": 0, "b": 0}, 0, 0
+    found, lost, tempting, seen, halves, named, mended = [], [], [], {"a": 0, "b": 0}, 0, 0, 0
     for number, (moment, length) in enumerate(states):
         if number + 1 < first:
             continue
         # Dice of its own: what it leaves does not hang on the cuts before it.
         loose = disk.cut(moment, random.Random(f"{seed}/{number + 1}"), length)
-        slot = next_slot(raw)
+        said = boot_environment(raw)
+        slot = next_slot(said)
         wrong = wrong_files(raw, slot, manifest) if slot else ["grubenv"]
         what = f"cut {number + 1} after {moment - begin} of {len(disk.entries) - begin} requests"
         if wrong:
             found.append(f"{what}, {loose >> 10} KiB not flushed: slot {slot}: {wrong}")
         else:
             seen[slot] += 1
+        if slot and startable_half(raw, said, slot, manifest):
+            tempting.append(f"{what}, {loose >> 10} KiB not flushed: {said}")
         with tempfile.TemporaryDirectory(dir=folder) as work:
             half_written, why = kept.wrong(raw, work, data, URL)
         mended += half_written
@@ -209,19 +232,22 @@ def cuts(points, folder, begin, bundle, data):
             lost.append(f"{what}, {loose >> 10} KiB not flushed: {why}")
         half = slot == "a" and bool(wrong_files(raw, "b", manifest))
         halves += half
+        named += half and said.get("half") == "b"
         if number in chosen:
             started(points, folder, raw, data, what, half)
     looked = f"{len(states) - first + 1} cuts"
     points.point(not found, f"{looked}: a whole release is next each time",
                  "\n".join(found))
+    points.point(not tempting, f"{looked}: what is half is named half, and nothing goes back to it",
+                 "\n".join(tempting))
     points.point(not lost, f"{looked}: configuration and data are there each time",
                  "\n".join(lost))
-    points.note(f"the old release {seen['a']} times, beside a half one {halves} times; the new one "
-                f"{seen['b']} times; a superblock mended {mended} times, {len(torn)} of them looked for")
+    points.note(f"the old release {seen['a']} times, beside a half one {halves} times ({named} named); the new "
+                f"one {seen['b']} times; a superblock mended {mended} times, {len(torn)} of them looked for")
     if first == 1:
         points.point(torn and mended, "with the superblock written by half, too",
                      f"{len(torn)} moments, {mended} mended")
-        points.point(count < 20 or (halves and seen["b"]), "and all of these occur")
+        points.point(count < 20 or (named and seen["b"]), "and all of these occur")
     disk.close()
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Updates of the built image under QEMU (TCG): bundles that are forged, damaged, cut off or older are
-refused and change nothing; a good one runs from the other slot, with the data there, until somebody
-goes back by hand; a signed one that does not start is given up by the boot loader, which goes back and says so."""
+refused and change nothing; one whose writing is cut off is nothing to go back to; a good one runs from
+the other slot, with the data there, until somebody goes back by hand; a signed one that does not start is
+given up by the boot loader, which goes back and says so."""
 
 import json
 import os
@@ -68,6 +69,18 @@ def refused(points, box, device, what, words):
                  f"{what}: the running slot stays", shown)
 
 
+def cut_off(points, box, device):
+    """The update dies with kernel and initrd in the slot and a part of the root."""
+    status, shown = box.run(f"granary-update install {device} >/tmp/said & until grep -q '^root' /tmp/said; do "
+                            "sleep 1; done; sleep 1; kill -9 $!; granary-update status", 300)
+    words = " ".join(shown.split())
+    points.point(status == 0 and "running a next a half b (no complete release" in words,
+                 "an update that was cut off: its slot is known to be half", shown)
+    status, shown = box.run("granary-update rollback")
+    points.point(status == 1 and "no complete release to go back to" in " ".join(shown.split()),
+                 "and is nothing to go back to", shown)
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as folder:
         bundles = make_bundles(folder)
@@ -82,6 +95,7 @@ def test(points):
             refused(points, box, device["short"], "a bundle cut off", "ends too early")
             refused(points, box, device["older"], "an older release", "--allow-older")
             refused(points, box, "/etc/passwd", "no bundle at all", "no update bundle")
+            cut_off(points, box, device["newer"])
             status, shown = box.run(f"granary-update install {device['newer']}", 300)
             points.point(status == 0 and "slot b" in shown, "a newer release is installed", shown)
             box.type("exit\n")

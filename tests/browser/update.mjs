@@ -64,6 +64,8 @@ async function cancelled() {
 	point(state.next === "a" && state.update.code === "update_cancelled", "it is cancelled there, and the row says what became of the slot", state);
 	await open("settings");
 	await page.getByText("The update was cancelled", { exact: false }).first().waitFor();
+	await page.getByText("Slot b holds no complete release").waitFor();
+	point(state.incomplete === "b" && await page.getByRole("button", { name: "Go back to slot b" }).count() === 0, "what is half is nothing to go back to, and no button does", state);
 	await picture("cancelled");
 }
 

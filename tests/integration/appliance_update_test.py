@@ -5,7 +5,7 @@
 granary-hostd and granary-update, in a mount namespace with the disk of an appliance (loop devices) and
 a system bus of the test's own. A bundle comes in pieces or from a URL; forged, damaged, cut off and
 older ones are refused and change nothing; a good one is in the other slot, read back, until somebody
-goes back."""
+goes back; one that was cut off in the middle is nothing to go back to."""
 
 import base64
 import fcntl
@@ -352,6 +352,37 @@ def cancelled(points, daemon, machine, releases):
                  len(machine.boots("b")) == 2, "the next one is none that was cancelled", [again, state])
 
 
+def cut_off(points, daemon, machine, releases):
+    """granary-update dies with kernel and initrd in the slot and half of the root, as when the power goes:
+    the slot is known as no release from before its first byte, until all of another one is in it."""
+    daemon.good("POST", UPDATE, {"url": f"{releases.url}/slow"})
+    job = until(lambda: the_job(daemon), lambda job: job.get("progress", 0) > 0.3)
+    machine.children[-1].kill()
+    machine.children[-1].wait()
+    state, env = settled(daemon), machine.env()
+    points.point(machine.boots("b") == ["initrd", "vmlinuz"] and env.get("half") == "b" and
+                 env["slot"] == "a" and env["good"] == "1",
+                 "cut off in the middle of the root: the boot loader knows that slot b is half",
+                 [job, machine.boots("b"), env])
+    told = subprocess.run([GRANARY_UPDATE, "status"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    shown = daemon.granary("appliance", "release")
+    points.point(state["incomplete"] == "b" and "half     b (no complete release" in told.stdout and
+                 "INCOMPLETE" in shown.stdout, "so do the API, the console's status and the command",
+                 [state, told, shown])
+    replies = [daemon.call("POST", f"{UPDATE}/rollback{query}") for query in ("?dry_run=1", "")]
+    direct = subprocess.run([GRANARY_UPDATE, "rollback"],
+                            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    points.point(all(reply["status"] == 422 and reply["body"]["code"] == "no_other_release" and
+                     "no complete release" in reply["body"]["detail"] for reply in replies) and
+                 direct.returncode == 1 and "no complete release" in direct.stderr and machine.env() == env,
+                 "nobody goes back to it", [replies, direct, machine.env()])
+    daemon.good("POST", UPDATE, {"url": f"{releases.url}/good"})
+    state, env = settled(daemon), machine.env()
+    points.point(state["update"]["state"] == "done" and state["incomplete"] == "" and "half" not in env and
+                 env["slot"] == "b", "a whole one takes its place, and is startable", [state, env])
+
+
 def by_https(points, daemon, front, bundles):
     """Roles, the password again, bytes as they are, and the audit log."""
     code = daemon.good("GET", f"{V1}/setup")["code"]
@@ -441,6 +472,7 @@ def test(points):
             installed(points, daemon, machine, contents)
             by_command(points, daemon, machine, releases, bundles)
             cancelled(points, daemon, machine, releases)
+            cut_off(points, daemon, machine, releases)
             killed(points, daemon, machine, releases)
             by_https(points, daemon, front, bundles)
             confirmed(points, daemon, machine)

@@ -64,7 +64,7 @@ def same_box(points, daemon, folder):
     out = daemon.granary("export")
     document = json.loads(out.stdout)
     points.point(out.returncode == 0 and document["version"] == 1 and
-                 {"name": "iso", "pool": "tank", "quota_bytes": 100 << 20,
+                 {"name": "iso", "pool": "tank", "quota_bytes": 100 << 20, "mirror": False,
                   "versions": ["3", "4.1"], "snapshots": "none",
                   "rules": document["shares"][0]["rules"]} == document["shares"][0] and
                  [(lun["lun"], lun["type"], lun["read_only"])

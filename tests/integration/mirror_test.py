@@ -48,13 +48,19 @@ def flip(path, at):
 
 
 def making(points, daemon, files):
-    refused(points, daemon, "needs two devices", "volume", "create", "tank/one", "64M", "--mirror")
+    for words in (("volume", "create", "tank/one", "64M"), ("share", "create", "tank/files"),
+                  ("provision", "lun1", "1G", "10.0.0.1"), ("provision", "lun1", "1G", "10.0.0.1", "--purpose", "iso-library")):
+        refused(points, daemon, "needs two devices", *words, "--mirror")
     daemon.good("pool", "add", "tank", files[1] + ":256M")
     refused(points, daemon, "needs checksums", "volume", "create", "tank/one", "64M", "--mirror",
             "--checksum", "off")
-    refused(points, daemon, "can not reserve", "volume", "create", "tank/one", "64M", "--mirror",
-            "--reserve", "1M")
-    daemon.serve("tank/one", "64M", "--mirror")
+    refused(points, daemon, "not that much space left", "volume", "create", "tank/one", "300M",
+            "--mirror", "--reserve", "300M")
+    daemon.serve("tank/one", "64M", "--mirror", "--reserve", "64M")
+    pool = daemon.json("pool", "show", "tank")
+    points.point(pool["reserved_bytes"] == 128 * MIB
+                 and 100 * MIB < pool["mirror_free_bytes"] + 64 * MIB <= pool["mirror_size_bytes"],
+                 "what is reserved for a mirrored volume counts twice", pool)
     daemon.good("volume", "create", "tank/two", "16M")
     shown = [daemon.json("volume", "show", name)["mirror"] for name in ("tank/one", "tank/two")]
     points.point(shown == [True, False], "a mirrored volume is shown as one", shown)
@@ -67,6 +73,29 @@ def making(points, daemon, files):
     used = daemon.json("pool", "show", "tank")["used_bytes"]
     points.point(used >= 64 * MIB, "and takes space twice", used)
     refused(points, daemon, "mirrored", "pool", "evacuate", "tank", files[1])
+
+
+def made_otherwise(points, daemon, folder):
+    """A share, a LUN by one request, a document: each with two copies."""
+    daemon.good("share", "create", "tank/files", "--mirror")
+    daemon.good("share", "create", "tank/once")
+    shown = {share["name"]: share["mirror"] for share in daemon.json("share", "list")}
+    points.point(shown == {"files": True, "once": False}, "a share has two copies, or one", shown)
+    daemon.good("provision", "lun1", "1G", "10.0.0.0/24", "--mirror")
+    daemon.good("provision", "isos", "1G", "10.0.0.0/24", "--mirror", "--purpose", "iso-library")
+    points.point(daemon.json("volume", "show", "tank/lun1")["mirror"] and
+                 daemon.json("share", "show", "tank/isos")["mirror"], "what is provisioned likewise")
+    document = os.path.join(folder, "box.json")
+    exported = daemon.good("export", "-o", "json")
+    with open(document, "w", encoding="utf-8") as file:
+        file.write(exported)
+    same = daemon.run("diff", document)
+    points.point(same.returncode == 0, "a document says so", same.stdout + same.stderr)
+    with open(document, "w", encoding="utf-8") as file:
+        file.write(exported.replace('"mirror": true', '"mirror": false'))
+    refused(points, daemon, "does not become mirrored", "diff", document)
+    for name in ("files", "isos"):
+        daemon.good("share", "delete", f"tank/{name}", "--yes")
 
 
 def rot(points, daemon, files):
@@ -149,6 +178,7 @@ def test(points):
             rot(points, daemon, files)
             beside_writers(points, daemon)
             killed(points, daemon)
+            made_otherwise(points, daemon, folder)
         finally:
             points.point(daemon.stop() == 0, "clean stop")
 

@@ -184,6 +184,11 @@ static bool boots(void)
 
 	if (grubenv_parse((const char *)machine.place[ENV].durable, &env, NULL) < 0)
 		return false;
+	/* Nobody is to go to it by hand either; and it is not named before it is another's turn. */
+	if (env.half != 'b' && !whole(machine.new) && !whole(machine.old))
+		return false;
+	if (env.half && (env.half == env.slot || !env.good))
+		return false;
 	if (env.slot == 'a' && env.good)
 		return true;
 	return whole(machine.new) || (env.slot == 'a' && whole(machine.old));
@@ -223,6 +228,7 @@ static const struct grubenv befores[] = {
     {.slot = 'a', .good = true},
     {.slot = 'a', .tries = 2}, /* itself still on trial, b the way out */
     {.slot = 'a', .good = true, .failed = 'b'},
+    {.slot = 'a', .good = true, .half = 'b'}, /* one was cut off before */
 };
 
 static unsigned failures(void)
@@ -257,6 +263,7 @@ static void always_boots(void **state)
 	assert_int_equal(env.slot, 'b');
 	assert_int_equal(env.tries, INSTALL_TRIES);
 	assert_false(env.good);
+	assert_int_equal(env.half, 0);
 	assert_true(whole(machine.new));
 }
 
@@ -278,6 +285,7 @@ static void another_digest(void **state)
 	assert_int_equal(read_env(NULL, &env, NULL), 0);
 	assert_int_equal(env.slot, 'a');
 	assert_true(env.good);
+	assert_int_equal(env.half, 'b');
 }
 
 int main(void)

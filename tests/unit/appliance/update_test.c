@@ -27,6 +27,7 @@ static void grubenv_comes_back(void **state)
 	    {.slot = 'a', .good = true},
 	    {.slot = 'b', .tries = 3},
 	    {.slot = 'a', .good = true, .failed = 'b'},
+	    {.slot = 'b', .good = true, .failed = 'a', .half = 'a'},
 	};
 	char block[GRUBENV_SIZE];
 
@@ -40,6 +41,7 @@ static void grubenv_comes_back(void **state)
 		assert_int_equal(seen.good, envs[i].good);
 		assert_int_equal(seen.tries, envs[i].tries);
 		assert_int_equal(seen.failed, envs[i].failed);
+		assert_int_equal(seen.half, envs[i].half);
 	}
 }
 

@@ -288,6 +288,64 @@ static void by_hand_when_staged(void **state)
 	take_all_away(folder, left, sizeof left / sizeof *left);
 }
 
+/* Accounts and secrets lie in what migrations and the way back have left, too. */
+static void reset_forgets_copies(void **state)
+{
+	static const char *const gone[] = {
+	    "config.db",
+	    "config.db.v7",
+	    "config.db.v12",
+	    "config.db.v5.kept",
+	    "config.db.newer-v9",
+	    "config.db.newer-v9.old",
+	    "config.db.v8.part",
+	    "config.db.v7-wal",
+	    "config.db.newer-v9-shm",
+	    "config.db.v8.part-journal",
+	    "access.db.v2",
+	    "access.db.v3",
+	    "reservations.db.v1",
+	    "replication.db.v6",
+	    "history.db.v1",
+	};
+	static const char *const stays[] = {
+	    "granaryd.lock", "tank.pool",        "config.db.vault",   "config.db.v",
+	    "config.db.v7x", "old.config.db.v7", "config.db.newer-v", "secret.key.v1"};
+	char folder[] = "/tmp/granary-backup-XXXXXX";
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	for (unsigned i = 0; i < sizeof gone / sizeof *gone; i++)
+		put(folder, gone[i], "a secret");
+	for (unsigned i = 0; i < sizeof stays / sizeof *stays; i++)
+		put(folder, stays[i], "");
+	assert_int_equal(backup_reset(folder, &err), 0);
+	for (unsigned i = 0; i < sizeof gone / sizeof *gone; i++)
+		if (holds(folder, gone[i], "a secret"))
+			fail_msg("%s is there still", gone[i]);
+	/* The folder holds what it is to hold, and nothing else. */
+	take_all_away(folder, stays, sizeof stays / sizeof *stays);
+}
+
+/* A copy that can not be taken away is said, and what is in force stays until it has gone. */
+static void reset_says_what_stays(void **state)
+{
+	static const char *const left[] = {"config.db.v7", "config.db", "granaryd.lock"};
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[96];
+	struct err err = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	put(folder, "config.db", "in force");
+	snprintf(path, sizeof path, "%s/config.db.v7", folder);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_true(backup_reset(folder, &err) < 0);
+	assert_non_null(strstr(err.text, "config.db.v7"));
+	assert_true(holds(folder, "config.db", "in force"));
+	take_all_away(folder, left, sizeof left / sizeof *left);
+}
+
 /* What can not be written is said with its reason. */
 static void can_not_be_written(void **state)
 {
@@ -397,6 +455,8 @@ int main(void)
 	    cmocka_unit_test(damaged_marker),
 	    cmocka_unit_test(damaged_when_begun),
 	    cmocka_unit_test(by_hand_when_staged),
+	    cmocka_unit_test(reset_forgets_copies),
+	    cmocka_unit_test(reset_says_what_stays),
 	    cmocka_unit_test(can_not_be_written),
 	    cmocka_unit_test(can_not_be_read),
 	    cmocka_unit_test(the_folders_owner),

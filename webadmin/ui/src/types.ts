@@ -8,6 +8,7 @@ export interface Scrub {
 export interface Pool {
 	name: string; uuid: string; state: "online" | "degraded" | "read-only" | "unavailable" | "waiting" | "full"; reason: string; devices: string[];
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
+	mirror_size_bytes?: number; mirror_free_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
 	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
 	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[]; features?: string[];
@@ -23,7 +24,7 @@ export interface Volume {
 	pool: string; name: string; uuid: string; size_bytes: number; used_bytes: number; thin: boolean; naa: string;
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
 	quota_bytes: number; quota_used_bytes: number;
-	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string;
+	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string; mirror?: boolean;
 }
 export interface Deleted { pool: string; deleted: string; bin?: string; until?: number }
 export interface Binned {
@@ -55,7 +56,7 @@ export interface Refused { at: number; target: string; address: string; reason: 
 export interface Initiator { initiator: string; sessions: number; rules: string[]; refused?: Refused }
 export interface Share {
 	pool: string; name: string; state: string; reason: string; quota_bytes?: number; used_bytes?: number;
-	files?: number; rules?: ShareRule[];
+	files?: number; rules?: ShareRule[]; mirror?: boolean;
 }
 export interface ShareRule {
 	client: string; read_only: boolean; insecure: boolean; squash: string; security: string; anon_uid: number; anon_gid: number;
@@ -105,7 +106,7 @@ export interface Appliance {
 }
 /** The appliance's release; "update" is the last one since it was started. */
 export interface UpdateState {
-	release?: string; slot?: string; next?: string; on_trial?: boolean; failed?: string; under_way: boolean;
+	release?: string; slot?: string; next?: string; on_trial?: boolean; failed?: string; incomplete?: string; under_way: boolean;
 	update?: { kind: "install" | "rollback"; state: string; version: string; slot: string; done_bytes: number; size_bytes: number; started: string; ended: string; eta_seconds: number; code: string; detail: string };
 	bundle?: { name: string; size_bytes: number; received_bytes: number; complete: boolean };
 }

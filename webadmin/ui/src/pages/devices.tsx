@@ -27,6 +27,29 @@ function useLeft(device: PoolDevice): number | null {
 	return gone > 0 && seconds >= 2 ? (left / gone) * seconds : null;
 }
 
+/** The machine's disks that a pool may take; @one: of which one is chosen. */
+function Disks({ chosen, force, one, onChange }: { chosen: string[]; force: boolean; one?: boolean; onChange: (paths: string[]) => void }) {
+	const disks = (useResource<Disk[]>("/disks").data ?? []).filter((disk) => disk.size_bytes > 0 && !disk.used_by);
+	return (
+		<fieldset>
+			<legend>{t("disks.title")}</legend>
+			{disks.length === 0 ? <p class="hint">{t("disks.none")}</p> : (
+				<div class="disks">
+					{disks.map((disk) => {
+						const path = disk.by_id || disk.path, usable = disk.free || force;
+						return (
+							<label key={disk.path} class={usable ? "disk" : "disk taken"}>
+								<input type={one ? "radio" : "checkbox"} name="disk" disabled={!usable} checked={chosen.includes(path)} onChange={(event) => onChange(one ? [path] : event.currentTarget.checked ? [...chosen, path] : chosen.filter((other) => other !== path))} />
+								<span><b>{disk.name}</b> {bytes(disk.size_bytes)}<small>{[disk.model, disk.serial].filter(Boolean).join(" · ")}</small><small>{disk.carries ? t("disks.carries", { what: disk.carries }) : t("disks.free")}</small></span>
+							</label>
+						);
+					})}
+				</div>
+			)}
+		</fieldset>
+	);
+}
+
 // --- what is wrong -----------------------------------------------------------------------------
 
 function TakeBack({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
@@ -42,8 +65,28 @@ function TakeBack({ pool, device, onClose }: { pool: Pool; device: PoolDevice; o
 	);
 }
 
+/** Another takes its place; what has a second copy is copied to it. */
+function Replace({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
+	const [chosen, setChosen] = useState<string[]>([]);
+	const [file, setFile] = useState("");
+	const [force, setForce] = useState(false);
+	const path = file.trim() || chosen[0];
+	return (
+		<FormDialog title={t("devices.replaceTitle", { path: device.path })} button={t("devices.replace")} kind="danger" ready={!!path} onClose={onClose} submit={async () => {
+			await call("POST", `/pools/${part(pool.name)}/replace`, { device: device.path, devices: [path], force });
+			notice(t("devices.replaceBegun"));
+		}}>
+			<p class="prose">{t("devices.replaceText", { size: bytes(device.size_bytes) })}</p>
+			<Disks one chosen={file.trim() ? [] : chosen} force={force} onChange={(paths) => { setChosen(paths); setFile(""); }} />
+			<Input label={t("pools.files")} value={file} onValue={setFile} placeholder="/dev/disk/by-id/…" />
+			<div class="caution"><Check label={t("devices.replaceForce")} value={force} onValue={setForce} /></div>
+		</FormDialog>
+	);
+}
+
 function Away({ pool, device }: { pool: Pool; device: PoolDevice }) {
-	const [open, setOpen] = useState(false);
+	const [open, setOpen] = useState<"back" | "replace" | null>(null);
+	const close = () => setOpen(null);
 	return (
 		<Card title={t("devices.away", { path: device.path })} actions={<Badge tone="bad">{t("state.degraded")}</Badge>}>
 			<p class="prose">{t("devices.awayText")}</p>
@@ -53,8 +96,12 @@ function Away({ pool, device }: { pool: Pool; device: PoolDevice }) {
 				<li>{t("devices.stepBack")}<Snippet label={t("devices.online")} text={`granary pool online ${word(pool.name)} --wait`} /></li>
 				<li>{t("devices.stepReplace")}<Snippet label={t("devices.replace")} text={`granary pool replace ${word(pool.name)} ${word(device.path)} NEW --wait`} /></li>
 			</ol>
-			<div class="buttons start"><Button role="admin" kind="main" onClick={() => setOpen(true)}>{t("devices.online")}</Button></div>
-			{open && <TakeBack pool={pool} device={device} onClose={() => setOpen(false)} />}
+			<div class="buttons start">
+				<Button role="admin" kind="main" onClick={() => setOpen("back")}>{t("devices.online")}</Button>
+				<Button role="admin" onClick={() => setOpen("replace")}>{t("devices.replace")}</Button>
+			</div>
+			{open === "back" && <TakeBack pool={pool} device={device} onClose={close} />}
+			{open === "replace" && <Replace pool={pool} device={device} onClose={close} />}
 		</Card>
 	);
 }
@@ -85,7 +132,6 @@ export function Degraded({ pool }: { pool: Pool }) {
 // --- all of them -------------------------------------------------------------------------------
 
 function Add({ pool, onClose }: { pool: Pool; onClose: () => void }) {
-	const disks = (useResource<Disk[]>("/disks").data ?? []).filter((disk) => disk.size_bytes > 0 && !disk.used_by);
 	const [chosen, setChosen] = useState<string[]>([]);
 	const [files, setFiles] = useState("");
 	const [force, setForce] = useState(false);
@@ -96,24 +142,20 @@ function Add({ pool, onClose }: { pool: Pool; onClose: () => void }) {
 			notice(t("devices.added"));
 		}}>
 			<p class="prose">{t("devices.addText")}</p>
-			<fieldset>
-				<legend>{t("disks.title")}</legend>
-				{disks.length === 0 ? <p class="hint">{t("disks.none")}</p> : (
-					<div class="disks">
-						{disks.map((disk) => {
-							const path = disk.by_id || disk.path, usable = disk.free || force;
-							return (
-								<label key={disk.path} class={usable ? "disk" : "disk taken"}>
-									<input type="checkbox" disabled={!usable} checked={chosen.includes(path)} onChange={(event) => setChosen(event.currentTarget.checked ? [...chosen, path] : chosen.filter((one) => one !== path))} />
-									<span><b>{disk.name}</b> {bytes(disk.size_bytes)}<small>{[disk.model, disk.serial].filter(Boolean).join(" · ")}</small><small>{disk.carries ? t("disks.carries", { what: disk.carries }) : t("disks.free")}</small></span>
-								</label>
-							);
-						})}
-					</div>
-				)}
-			</fieldset>
+			<Disks chosen={chosen} force={force} onChange={setChosen} />
 			<Input label={t("pools.files")} value={files} onValue={setFiles} placeholder="/dev/disk/by-id/…" />
 			<div class="caution"><Check label={t("pools.force")} value={force} onValue={setForce} /></div>
+		</FormDialog>
+	);
+}
+
+function Grow({ pool, onClose }: { pool: Pool; onClose: () => void }) {
+	return (
+		<FormDialog title={t("devices.grow")} button={t("devices.grow")} onClose={onClose} submit={async () => {
+			await call("POST", `/pools/${part(pool.name)}/grow`, {});
+			notice(t("devices.grown"));
+		}}>
+			<p class="prose">{t("devices.growText")}</p>
 		</FormDialog>
 	);
 }
@@ -163,10 +205,13 @@ function Acts({ pool, device, onOpen }: { pool: Pool; device: PoolDevice; onOpen
 }
 
 export function Devices({ pool }: { pool: Pool }) {
-	const [open, setOpen] = useState<{ what: "add" } | { what: "evacuate" | "remove"; device: PoolDevice } | null>(null);
+	const [open, setOpen] = useState<{ what: "add" | "grow" } | { what: "evacuate" | "remove"; device: PoolDevice } | null>(null);
 	const close = () => setOpen(null);
 	return (
-		<Card flush title={t("pools.devices")} actions={can("admin") && <Button onClick={() => setOpen({ what: "add" })}><Icon name="plus" /> {t("devices.add")}</Button>}>
+		<Card flush title={t("pools.devices")} actions={can("admin") && <div class="buttons">
+			<Button onClick={() => setOpen({ what: "grow" })}>{t("devices.grow")}</Button>
+			<Button onClick={() => setOpen({ what: "add" })}><Icon name="plus" /> {t("devices.add")}</Button>
+		</div>}>
 			<Table caption={t("pools.devices")} rows={pool.device_details ?? []} id={(row) => row.path} columns={[
 				{ key: "path", title: t("devices.device"), text: (row) => row.path, show: (row) => <span class="mono name">{row.path}</span> },
 				{ key: "size", title: t("field.size"), number: true, text: (row) => row.size_bytes, show: (row) => bytes(row.size_bytes) },
@@ -175,6 +220,7 @@ export function Devices({ pool }: { pool: Pool }) {
 				{ key: "does", title: "", show: (row) => <Acts pool={pool} device={row} onOpen={(what, device) => setOpen({ what, device })} /> },
 			]} />
 			{open?.what === "add" && <Add pool={pool} onClose={close} />}
+			{open?.what === "grow" && <Grow pool={pool} onClose={close} />}
 			{open?.what === "evacuate" && <Evacuate pool={pool} device={open.device} onClose={close} />}
 			{open?.what === "remove" && <Remove pool={pool} device={open.device} onClose={close} />}
 		</Card>

@@ -8,7 +8,7 @@ import { Button, Card, Empty, Field, Input, Page, Select, SizeInput, Snippet, Tr
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Host, Initiator, Pool, Provisioned } from "../types";
-import { takesVolumes } from "./pools";
+import { Copies, takesVolumes } from "./pools";
 
 export const splitHosts = (text: string) => [...new Set(text.split(/[\s,;，；]+/).filter(Boolean))];
 
@@ -28,7 +28,7 @@ function Known({ chosen, onChange }: { chosen: string[]; onChange: (hosts: strin
 
 export type Purpose = "vm-disks" | "iso-library";
 
-interface Dry { pool: string; target?: string; share?: string; path?: string; hosts: string[]; volume?: { name: string; size_bytes: number }; quota_bytes?: number }
+interface Dry { pool: string; target?: string; share?: string; path?: string; hosts: string[]; volume?: { name: string; size_bytes: number; mirror: boolean }; mirror?: boolean; quota_bytes?: number }
 
 /** What one press would make, in words; nothing is made yet. */
 function Would({ plan }: { plan: Dry }) {
@@ -38,6 +38,7 @@ function Would({ plan }: { plan: Dry }) {
 	] : [
 		t("newlun.planShare", { name: `${plan.pool}/${plan.share}`, size: bytes(plan.quota_bytes ?? 0) }), t("newlun.planExport", { path: plan.path ?? "" }),
 	];
+	if (plan.mirror || plan.volume?.mirror) lines.push(t("copies.two"));
 	return (
 		<ol class="diff" aria-label={t("newlun.plan")}>
 			{[...lines, ...plan.hosts.map((name) => t("newlun.planHost", { name }))].map((line) => <li key={line} class="new"><b aria-hidden="true">+</b> {line}</li>)}
@@ -52,6 +53,7 @@ function Form({ pools, purpose }: { pools: Pool[]; purpose: Purpose }) {
 	const [unit, setUnit] = useState("G");
 	const [pool, setPool] = useState(best.name);
 	const [hosts, setHosts] = useState("");
+	const [twice, setTwice] = useState(false);
 	const [plan, setPlan] = useState<Dry | null>(null);
 	const action = useAction();
 	const library = purpose === "iso-library";
@@ -59,10 +61,11 @@ function Form({ pools, purpose }: { pools: Pool[]; purpose: Purpose }) {
 	const wanted = parseSize(size, unit);
 	const home = pools.find((one) => one.name === pool) ?? best;
 	const badName = name !== "" && !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name);
-	const over = wanted !== null && wanted > (home.free_bytes ?? 0);
+	const mirror = twice && !!home.mirror_size_bytes, free = (mirror ? home.mirror_free_bytes : home.free_bytes) ?? 0;
+	const over = wanted !== null && wanted > free;
 	const ready = name !== "" && !badName && wanted !== null && chosen.length > 0;
-	const body = { purpose, name, size: wanted, pool, hosts: chosen };
-	useEffect(() => setPlan(null), [purpose, name, size, unit, pool, hosts]);
+	const body = { purpose, name, size: wanted, pool, hosts: chosen, ...(mirror && { mirror }) };
+	useEffect(() => setPlan(null), [purpose, name, size, unit, pool, hosts, twice]);
 	return (
 		<form class="lun-form" onSubmit={(event) => {
 			event.preventDefault();
@@ -78,6 +81,7 @@ function Form({ pools, purpose }: { pools: Pool[]; purpose: Purpose }) {
 				<SizeInput label={library ? t("newlun.quota") : t("newlun.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={over ? t("newlun.over") : t("newlun.thin")} />
 				<Select label={t("newlun.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} hint={t("newlun.free", { free: bytes(home.free_bytes ?? 0), size: bytes(home.size_bytes ?? 0) })} />
 			</div>
+			<Copies pool={home} value={twice} onValue={setTwice} />
 			<Field label={library ? t("newlun.clients") : t("newlun.hosts")} hint={library ? t("newlun.clientsHint") : t("newlun.hostsHint")}>
 				{(id, note) => <textarea id={id} name="hosts" aria-describedby={note} rows={3} spellcheck={false} placeholder={library ? "10.0.0.0/24" : "iqn.1994-05.com.redhat:…\n10.0.0.0/24"} value={hosts} onInput={(event) => setHosts(event.currentTarget.value)} />}
 			</Field>
@@ -86,8 +90,8 @@ function Form({ pools, purpose }: { pools: Pool[]; purpose: Purpose }) {
 			{plan && <Would plan={plan} />}
 			<details>
 				<summary>{t("newlun.command")}</summary>
-				<Snippet label="granary" text={`granary provision ${name || "NAME"} ${size}${unit} ${chosen.join(" ") || "HOST..."} --pool ${pool}${library ? " --purpose iso-library" : ""}`} />
-				<Snippet label="curl" text={`curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n  ${location.origin}/api/v1/provision \\\n  -d '${JSON.stringify({ purpose, name: name || "NAME", size: `${size}${unit}`, pool, hosts: chosen })}'`} />
+				<Snippet label="granary" text={`granary provision ${name || "NAME"} ${size}${unit} ${chosen.join(" ") || "HOST..."} --pool ${pool}${mirror ? " --mirror" : ""}${library ? " --purpose iso-library" : ""}`} />
+				<Snippet label="curl" text={`curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n  ${location.origin}/api/v1/provision \\\n  -d '${JSON.stringify({ purpose, name: name || "NAME", size: `${size}${unit}`, pool, hosts: chosen, ...(mirror && { mirror }) })}'`} />
 			</details>
 			<div class="buttons start">
 				<Button kind="main" submit busy={action.busy} disabled={!ready}>{library ? t("newlun.goLibrary") : t("newlun.go")}</Button>

@@ -14,6 +14,14 @@ export const takesVolumes = (pool: PoolType) => pool.state === "online" || pool.
 
 const pathOf = (name: string) => `/pools/${part(name)}`;
 
+/** Whether what is made in it is to have two copies; nothing where there are not the devices for it. */
+export function Copies({ pool, value, onValue }: { pool?: PoolType; value: boolean; onValue: (value: boolean) => void }) {
+	if (!pool?.mirror_size_bytes) return null;
+	return <Check label={t("copies.ask", { free: bytes(pool.mirror_free_bytes ?? 0) })} value={value} onValue={onValue} />;
+}
+
+export const copiesOf = (mirror: boolean) => t(mirror ? "copies.two" : "copies.one");
+
 /** When it is full if it goes on like this; nothing while that is not known. */
 export function Forecast({ pool }: { pool: PoolType }) {
 	const hours = pool.full_in_hours;
@@ -206,6 +214,7 @@ export function Pool({ name }: { name: string }) {
 						[t("pools.marks"), (data.watermarks ?? []).map((one) => `${one} %`).join(" · ")],
 						[t("pools.metadata"), `${bytes(data.metadata_used_bytes ?? 0)} / ${bytes(data.metadata_size_bytes ?? 0)}`],
 						[t("pools.reserved"), bytes(data.reserved_bytes ?? 0)],
+						!!data.mirror_size_bytes && [t("copies.room"), t("newlun.free", { free: bytes(data.mirror_free_bytes ?? 0), size: bytes(data.mirror_size_bytes) })],
 						data.gives_up_percent !== undefined && [t("pools.givesUp"), `${data.gives_up_percent} %${data.given_up ? ` · ${t("pools.givenUp", { count: data.given_up, name: data.given_up_last ?? "" })}` : ""}`],
 						[t("pools.errors"), number(data.checksum_errors ?? 0)],
 						!data.device_details && [t("pools.devices"), <span class="list mono name">{data.devices.map((one) => <span key={one}>{one}</span>)}</span>],

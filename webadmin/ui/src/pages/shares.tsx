@@ -12,7 +12,7 @@ import { LatencyChart } from "./charts";
 import { Directories } from "./directories";
 import { Images } from "./images";
 import { NfsClients, NfsHosts, Users } from "./nfs";
-import { takesVolumes } from "./pools";
+import { Copies, copiesOf, takesVolumes } from "./pools";
 
 const pathOf = (pool: string, name: string) => `/shares/${part(pool)}/${part(name)}`;
 
@@ -22,16 +22,19 @@ function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 	const [size, setSize] = useState("");
 	const [unit, setUnit] = useState("G");
 	const [client, setClient] = useState("");
+	const [twice, setTwice] = useState(false);
+	const home = pools.find((one) => one.name === pool);
 	const quota = size === "" ? undefined : parseSize(size, unit);
 	return (
 		<FormDialog title={t("shares.create")} button={t("action.create")} ready={name !== "" && quota !== null} onClose={onClose} submit={async () => {
-			await call("POST", "/shares", quota ? { pool, name, quota } : { pool, name });
+			await call("POST", "/shares", { pool, name, ...(quota && { quota }), ...(twice && home?.mirror_size_bytes && { mirror: true }) });
 			if (client) await call("POST", `${pathOf(pool, name)}/rules`, { client });
 			go("shares", pool, name);
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<SizeInput label={t("shares.quota")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} hint={t("shares.quotaHint")} problem={quota === null ? t("size.bad") : null} />
 			<Select label={t("field.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} />
+			<Copies pool={home} value={twice} onValue={setTwice} />
 			<Input label={t("shares.client")} value={client} onValue={setClient} placeholder="10.0.0.0/24" hint={t("shares.clientHint")} />
 		</FormDialog>
 	);
@@ -204,6 +207,7 @@ export function Share({ pool, name }: { pool: string; name: string }) {
 							[t("volumes.used"), bytes(data.used_bytes ?? 0)],
 							[t("shares.quota"), data.quota_bytes ? bytes(data.quota_bytes) : t("shares.noQuota")],
 							[t("shares.files"), number(data.files ?? 0)],
+							data.mirror !== undefined && [t("copies.title"), copiesOf(data.mirror)],
 							[t("field.pool"), <a href={to("pools", pool)}>{pool}</a>],
 						]} />
 					</Card>

@@ -65,6 +65,7 @@ export function Update({ restart }: { restart: () => void }) {
 	return (
 		<Card title={t("update.title")}>
 			{data.failed && <div class="caution" role="alert"><p>{t("update.givenUp", { slot: data.failed })}</p></div>}
+			{data.incomplete && !data.under_way && <div class="caution" role="alert"><p>{t("update.incomplete", { slot: data.incomplete })}</p></div>}
 			<Facts rows={[
 				[t("update.runs"), data.release ? t("update.slot", { release: data.release, slot: data.slot ?? "" }) : "–"],
 				[t("update.next"), <>{data.next ?? "–"} {data.on_trial && <Badge tone="warn">{t("update.trial")}</Badge>}</>],
@@ -77,7 +78,7 @@ export function Update({ restart }: { restart: () => void }) {
 				{bundle?.complete && <Button kind="main" onClick={() => setOpen("bundle")}>{t("update.install", { name: bundle.name })}</Button>}
 				{bundle && under.length === 0 && <Button onClick={() => act(t("update.dropped"), "DELETE", BUNDLE)}>{t("update.drop1")}</Button>}
 				<Button onClick={() => setOpen("url")}>{t("update.fromUrl")}</Button>
-				{data.next === data.slot ? <Button onClick={() => setOpen("back")}>{t("update.back", { slot: other })}</Button>
+				{data.next === data.slot ? data.incomplete !== other && <Button onClick={() => setOpen("back")}>{t("update.back", { slot: other })}</Button>
 					: <Button kind="danger" onClick={restart}>{t("update.restart")}</Button>}
 			</div>}
 			{open === "bundle" && bundle && <Install name={bundle.name} onClose={close} />}

@@ -10,7 +10,7 @@ import { t } from "../text";
 import type { Pool, Share, Volume } from "../types";
 import { DeleteToBin } from "./bin";
 import { LatencyChart } from "./charts";
-import { takesVolumes } from "./pools";
+import { Copies, copiesOf, takesVolumes } from "./pools";
 
 const pathOf = (volume: Volume) => `/volumes/${part(volume.pool)}/${part(volume.name)}`;
 const shortTarget = (iqn: string) => iqn.replace(/^.*:/, "");
@@ -46,16 +46,19 @@ function Create({ pools, onClose }: { pools: Pool[]; onClose: () => void }) {
 	const [size, setSize] = useState("100");
 	const [unit, setUnit] = useState("G");
 	const [checksum, setChecksum] = useState("standard");
+	const [twice, setTwice] = useState(false);
 	const space = useSpace();
-	const wanted = parseSize(size, unit), spaced = promises(pools.find((one) => one.name === pool));
+	const home = pools.find((one) => one.name === pool);
+	const wanted = parseSize(size, unit), spaced = promises(home), mirror = twice && !!home?.mirror_size_bytes;
 	return (
 		<FormDialog title={t("volumes.create")} button={t("action.create")} ready={name !== "" && wanted !== null && space.reserve !== null && space.quota !== null} fields={spaceFields} onClose={onClose} submit={async () => {
-			await call("POST", "/volumes", { pool, name, size: wanted, checksum, ...(spaced && space.reserve && { reserve: space.reserve }), ...(spaced && space.quota && { quota: space.quota }) });
+			await call("POST", "/volumes", { pool, name, size: wanted, checksum, ...(mirror && { mirror }), ...(spaced && space.reserve && { reserve: space.reserve }), ...(spaced && space.quota && { quota: space.quota }) });
 			notice(t("volumes.created", { name }));
 		}}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<SizeInput label={t("field.size")} value={size} unit={unit} onValue={setSize} onUnit={setUnit} problem={wanted === null ? t("size.bad") : null} hint={t("newlun.thin")} />
 			<Select label={t("field.pool")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} />
+			<Copies pool={home} value={twice} onValue={setTwice} />
 			<details>
 				<summary>{t("volumes.more")}</summary>
 				{spaced && <Space space={space} />}
@@ -133,6 +136,7 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				!!volume.origin && [t("volumes.cloneOf"), <a href={to("snapshots", volume.pool, volume.origin.split("@")[0])}>{volume.origin}</a>],
 				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
 				volume.quota_bytes > 0 && [t("volumes.quota"), <div class="meter"><span>{t("volumes.quotaOf", { used: bytes(volume.quota_used_bytes), quota: bytes(volume.quota_bytes) })}</span><SpaceBar used={volume.quota_used_bytes} size={volume.quota_bytes} label={t("volumes.quotaUsed", { name: volume.name })} /></div>],
+				volume.mirror !== undefined && [t("copies.title"), copiesOf(volume.mirror)],
 				[t("volumes.checksum"), volume.checksum === "strict" ? t("checksum.strict") : volume.checksum === "off" ? t("checksum.off") : t("checksum.standard")],
 				(volume.iops_limit ?? 0) > 0 && [t("volumes.iops"), String(volume.iops_limit)],
 				(volume.bandwidth_limit_bytes ?? 0) > 0 && [t("volumes.bandwidth"), `${bytes(volume.bandwidth_limit_bytes ?? 0)}/s`],
