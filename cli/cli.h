@@ -153,6 +153,7 @@ int run_pool_grow(struct command *command);
 int run_pool_evacuate(struct command *command);
 int run_pool_remove(struct command *command);
 int run_pool_online(struct command *command);
+int run_pool_offline(struct command *command);
 int run_pool_replace(struct command *command);
 int run_pool_findings(struct command *command);
 int run_pool_set(struct command *command);

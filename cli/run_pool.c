@@ -319,6 +319,21 @@ int run_pool_online(struct command *command)
 	return resilver_say(command, status, reply);
 }
 
+int run_pool_offline(struct command *command)
+{
+	json_t *reply = NULL;
+	int status =
+	    command_confirm(command, "Go on without this device? Mirrored volumes have one "
+				     "copy until it, or another, is there.");
+
+	if (status >= 0)
+		return status;
+	status = command_call(command, "POST",
+			      json_pack("{s:o}", "device", device_path(command->position[1])),
+			      &reply, "/api/v1/pools/%s/offline", command->position[0]);
+	return resilver_say(command, status, reply);
+}
+
 int run_pool_replace(struct command *command)
 {
 	const char *old = command->position[1];

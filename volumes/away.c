@@ -157,7 +157,7 @@ static int change(struct native *native, unsigned row, uint8_t flags)
 }
 
 /* ---- a device goes ---- */
-static bool may_go(const struct native *native, const struct pv *device)
+bool away_may_go(const struct native *native, const struct pv *device)
 {
 	const struct pv *other = away_any(native);
 
@@ -184,20 +184,34 @@ static int go(struct native *native, struct pv *device)
 	unsigned row = pv_device_row(native, device);
 	int result = change(native, row, PV_AWAY | PV_STALE);
 
+	if (result < 0)
+		return result;
+	native->away_pending = true;
+	native->journal.commit_due = true;
+	__atomic_add_fetch(&native->aways, 1, __ATOMIC_SEQ_CST);
+	checkpoint_want(native);
+	return 0;
+}
+
+static int has_failed(struct native *native, struct pv *device)
+{
+	int result = go(native, device);
+
 	if (result < 0) {
 		native_fail(native, "%s has failed, and that can not be recorded (error %d)",
 			    away_path(device), -result);
 		return result;
 	}
-	native->away_pending = true;
-	native->journal.commit_due = true;
-	__atomic_add_fetch(&native->aways, 1, __ATOMIC_SEQ_CST);
-	note_losses(native, row);
-	checkpoint_want(native);
+	note_losses(native, pv_device_row(native, device));
 	log_error("pool %s goes on without %s, which has failed: mirrored volumes have one copy, "
 		  "others can not be read or written there",
 		  native->sb.name, away_path(device));
 	return 0;
+}
+
+int away_send(struct native *native, struct pv *device)
+{
+	return away_may_go(native, device) ? go(native, device) : -EBUSY;
 }
 
 int away_lost(struct lane *lane, struct pv *pv, int result)
@@ -208,8 +222,8 @@ int away_lost(struct lane *lane, struct pv *pv, int result)
 	native_lock(native);
 	if (!pv_is_here(device))
 		result = 0;
-	else if (result == -EIO && may_go(native, device))
-		result = go(native, device);
+	else if (result == -EIO && away_may_go(native, device))
+		result = has_failed(native, device);
 	native_unlock(lane);
 	return result;
 }

@@ -143,6 +143,16 @@ void pool_online(struct pool *pool, const char *path, struct pool_call *call)
 		pool_refuse(pool, call, "does not go on without a device");
 }
 
+void pool_offline(struct pool *pool, const char *path, struct pool_call *call)
+{
+	if (refuse_dry(pool, call))
+		return;
+	if (pool->ops->offline)
+		pool->ops->offline(pool, path, call);
+	else
+		pool_refuse(pool, call, "does not go on without a device");
+}
+
 static void replace(struct pool *pool, const char *old, const struct pool_device *device,
 		    bool force, bool label, struct pool_call *call)
 {

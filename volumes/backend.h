@@ -49,6 +49,7 @@ struct pool_ops {
 			      const char *const *paths, unsigned path_count,
 			      struct pool_call *call);
 	void (*online)(struct pool *pool, const char *path, struct pool_call *call);
+	void (*offline)(struct pool *pool, const char *path, struct pool_call *call);
 	void (*replace)(struct pool *pool, const char *old, const struct pool_device *device,
 			bool force, bool label, struct pool_call *call);
 	bool (*device_info)(struct pool *pool, unsigned index, struct pool_device_info *ret_info);

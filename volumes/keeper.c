@@ -476,6 +476,8 @@ static bool run_one(struct native *native, struct lane *lane)
 		result = evacuate_remove(mine, lane);
 	else if (mine->kind == CALL_ONLINE)
 		result = away_online(mine, lane);
+	else if (mine->kind == CALL_OFFLINE)
+		result = replace_offline(mine, lane);
 	else if (mine->kind == CALL_REPLACE)
 		result = replace_device(mine, lane);
 	else if (mine->kind > CALL_PROMOTE)
@@ -633,7 +635,8 @@ static bool can_be_dry(enum call_kind kind)
 	       kind == CALL_SNAPSHOT_RENAME || kind == CALL_HOLD || kind == CALL_RELEASE ||
 	       kind == CALL_APPROVE || kind == CALL_PROMOTE || kind == CALL_WATERMARKS ||
 	       kind == CALL_EVACUATE || kind == CALL_REMOVE || kind == CALL_ADD ||
-	       kind == CALL_GROW || kind == CALL_ONLINE || kind == CALL_REPLACE;
+	       kind == CALL_GROW || kind == CALL_ONLINE || kind == CALL_OFFLINE ||
+	       kind == CALL_REPLACE;
 }
 
 struct native_call *call_new(struct native *native, struct pool_call *call, enum call_kind kind)

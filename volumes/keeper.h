@@ -31,6 +31,7 @@ enum call_kind {
 	CALL_EVACUATE,
 	CALL_REMOVE,
 	CALL_ONLINE,
+	CALL_OFFLINE,
 	CALL_REPLACE,
 	CALL_CHECKPOINT,
 	CALL_CHECK,
@@ -117,6 +118,9 @@ int evacuate_remove(struct native_call *mine, struct lane *lane);
 
 /* ---- away.c ---- */
 int away_online(struct native_call *mine, struct lane *lane);
+/* Under the lock: the pool goes on without @device, which nobody has lost. -EBUSY: it can not. */
+int away_send(struct native *native, struct pv *device);
+bool away_may_go(const struct native *native, const struct pv *device);
 /* The disk of a device that is away is closed, when nothing is under way on it any more: the path
  * it had may be opened again, here or elsewhere. -EBUSY, -ENOMEM. */
 int away_let_go(struct native *native, struct pv *device, struct err *err);
@@ -127,6 +131,7 @@ int away_take(struct native *native, struct lane *lane, struct pv *device, struc
 
 /* ---- replace.c ---- */
 int replace_device(struct native_call *mine, struct lane *lane);
+int replace_offline(struct native_call *mine, struct lane *lane);
 
 /* ---- reap.c ---- */
 /* Into the list of what is being deleted. */

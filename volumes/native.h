@@ -862,6 +862,7 @@ bool resilver_some(struct native *native, struct lane *lane);
 void resilver_halt(struct native *native); /* in a fiber, before the pool closes */
 void resilver_free(struct native *native);
 void native_online(struct pool *pool, const char *path, struct pool_call *call);
+void native_offline(struct pool *pool, const char *path, struct pool_call *call);
 /* Where a device is, or was; "(missing)": that is not known. */
 const char *away_path(const struct pv *pv);
 /* Which copy of @chunk's pair is on @device: 0, 1; 2: none. */

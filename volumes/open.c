@@ -1071,6 +1071,7 @@ const struct pool_ops native_pool_ops = {
     .evacuate = native_evacuate,
     .remove = native_remove,
     .online = native_online,
+    .offline = native_offline,
     .replace = native_replace,
     .volume_used_bytes = native_used_bytes,
     .check = native_check,

@@ -132,6 +132,12 @@ void pool_remove(struct pool *pool, const char *path, struct pool_call *call);
  * -EUCLEAN, -EBUSY, -ENOENT .. */
 void pool_online(struct pool *pool, const char *path, struct pool_call *call);
 
+/* pool_offline: the pool goes on without the device at @path from done(0) on, durably, as if it had
+ * failed: to take it out, or to have another in its place (pool_replace()). Mirrored volumes have
+ * one copy until then. -EBUSY: there is data with its only copy on it (the sentence says of which
+ * volumes), the pool does not go on without it, or another is away; -ENOENT. */
+void pool_offline(struct pool *pool, const char *path, struct pool_call *call);
+
 /* pool_replace: the device that the pool goes on without, @old (its path, or "missing" where the
  * pool does not know it), is given up for good: @device, as large at least, takes its place at
  * done(0), durably, and what has a copy there is copied in the background, over restarts, as in

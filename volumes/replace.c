@@ -11,6 +11,8 @@
  *   away --labels on the new one, its UUID in both roots--> away, the new one's rows
  *        --record--> stale: the new one is here, all that has a copy there is copied
  *
+ * One that is still whole is sent away first, when nothing with one copy is on it.
+ *
  * R1 Only what has another copy is lost with a device. While there is a slot in use whose one copy
  *    is on the dead one, it is not replaced: what the new one holds in that place would be read.
  *    New ones do not come about while it is away (A4), but for a write that was under way and is
@@ -192,6 +194,113 @@ static void wait_readers(struct native *native)
 	}
 }
 
+static int two_roots(struct native *native, struct lane *lane)
+{
+	int result = checkpoint_run(native, lane, false);
+
+	return result == 0 ? checkpoint_run(native, lane, false) : result;
+}
+
+/* ---- one that is whole is sent away ---- */
+/* Has a leaf any space of @ag that a write with one copy has been given, and nothing is in yet? */
+static bool holds_in(const struct native *native, const struct ag *ag, uint64_t *chunk)
+{
+	const struct node *leaf = native->space[*chunk / SPACE_CHUNKS];
+	uint64_t end = (*chunk / SPACE_CHUNKS + 1) * SPACE_CHUNKS;
+
+	end = end < ag->first + ag->chunks ? end : ag->first + ag->chunks;
+	for (; leaf && *chunk < end; ++*chunk)
+		if (leaf->body->space.held[*chunk % SPACE_CHUNKS] && !mirror_of(native, *chunk))
+			return true;
+	*chunk = end;
+	return false;
+}
+
+static bool is_held(const struct native *native, const struct pv *device)
+{
+	for (uint64_t i = 0; i < native->ag_count; i++) {
+		const struct ag *ag = &native->ag[i];
+		uint64_t chunk = ag->first + ag->meta;
+
+		while (native->pv[ag->pv].device == device && chunk < ag->first + ag->chunks)
+			if (holds_in(native, ag, &chunk))
+				return true;
+	}
+	return false;
+}
+
+static struct pv *find_whole(struct native_call *mine)
+{
+	struct native *native = mine->native;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		struct pv *pv = &native->pv[i];
+
+		if (pv_is_device(pv) && pv->disk &&
+		    strcmp(pv->disk->path, mine->devices[0].path) == 0)
+			return pv;
+	}
+	err_set(&mine->call->err, -ENOENT, "%s is not a device of pool %s", mine->devices[0].path,
+		native->sb.name);
+	return NULL;
+}
+
+/* Looked at and sent away under one holding of the lock, so that no write with one copy gets there
+ * in between. What was given up of late is held there until two roots do not know it. */
+int replace_offline(struct native_call *mine, struct lane *lane)
+{
+	struct native *native = mine->native;
+	struct err *err = &mine->call->err;
+	struct pv *device = find_whole(mine);
+	uint64_t alone;
+	int result;
+
+	if (native->read_only)
+		return -EROFS;
+	if (!device)
+		return -ENOENT;
+	result = away_refuse(native, err);
+	if (result == 0)
+		result = two_roots(native, lane);
+	if (result < 0)
+		return result;
+	native_lock(native);
+	alone = count_alone(native, device) + is_held(native, device);
+	if (alone == 0 && !mine->call->dry)
+		result = away_send(native, device);
+	else if (alone == 0)
+		result = away_may_go(native, device) ? 0 : -EBUSY;
+	native_unlock(lane);
+	if (alone)
+		return refuse_alone(native, lane, device, err);
+	if (result == -EBUSY)
+		return err_set(err, result,
+			       "pool %s does not go on without %s (pool show says why)",
+			       native->sb.name, away_path(device));
+	if (result < 0 || mine->call->dry)
+		return result;
+	log_notice("pool %s goes on without %s, as it was told to: mirrored volumes have one copy",
+		   native->sb.name, away_path(device));
+	return two_roots(native, lane);
+}
+
+void native_offline(struct pool *pool, const char *path, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_OFFLINE);
+
+	if (!mine)
+		return;
+	mine->devices = heap_zalloc(sizeof(*mine->devices));
+	if (!mine->devices)
+		call_refuse(mine, err_set(&call->err, -ENOMEM, "out of memory"));
+	else if ((size_t)snprintf(mine->devices->path, sizeof(mine->devices->path), "%s", path) >=
+		 sizeof(mine->devices->path))
+		call_refuse(mine,
+			    err_set(&call->err, -ENAMETOOLONG, "the path of a device is too long"));
+	else
+		call_queue(mine);
+}
+
 /* ---- the new one ---- */
 static int check_old(const struct native *native, const struct pv *device, const char *old,
 		     struct err *err)
@@ -294,13 +403,6 @@ static int prepare_disk(struct native *native, struct lane *lane, const struct p
 	if (result == 0 || native->read_only) /* a checkpoint has failed, not the new device */
 		return result;
 	return err_set(err, result, "%s can not be written to", disk->path);
-}
-
-static int two_roots(struct native *native, struct lane *lane)
-{
-	int result = checkpoint_run(native, lane, false);
-
-	return result == 0 ? checkpoint_run(native, lane, false) : result;
 }
 
 static void set_uuid(struct native *native, struct lane *lane, const struct pv *device,

@@ -192,6 +192,7 @@ void api_pool_grow(struct api_request *request);
 void api_pool_evacuate(struct api_request *request);
 void api_pool_remove(struct api_request *request);
 void api_pool_online(struct api_request *request);
+void api_pool_offline(struct api_request *request);
 void api_pool_replace(struct api_request *request);
 void api_pool_delete(struct api_request *request);
 void api_pool_prove(struct api_request *request);

@@ -423,6 +423,34 @@ void api_pool_online(struct api_request *request)
 		    api_pool_call(request, api_is_dry(request) ? would_be_online : changed));
 }
 
+static void would_be_offline(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct model_pool *pool = tried(call, result);
+
+	if (pool)
+		api_reply_dry(
+		    request,
+		    json_sprintf("device %s of pool %s",
+				 json_string_value(json_object_get(request->body, "device")),
+				 pool->name),
+		    json_pack("{s:s}", "state", "active"), json_pack("{s:s}", "state", "away"));
+}
+
+void api_pool_offline(struct api_request *request)
+{
+	const char *device;
+	struct model_pool *pool;
+
+	if (!api_unpack(request, "{s:s}", "device", &device))
+		return;
+	pool = usable(request);
+	if (!pool)
+		return;
+	pool_offline(pool->pool, device,
+		     api_pool_call(request, api_is_dry(request) ? would_be_offline : changed));
+}
+
 /* ---- another in the place of one that is dead ---- */
 struct replacing {
 	const char *old;

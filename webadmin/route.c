@@ -324,6 +324,11 @@ static const struct route table[] = {
     {"POST", V1 "/pools/{pool}/online", api_pool_online, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Take back the device that a pool goes on without, and make it good in the background",
      BODY({"device", FIELD_TEXT, false, "its path, if it is not where it was"}), "Pool"},
+    {"POST", V1 "/pools/{pool}/offline", api_pool_offline, ROLE_ADMIN,
+     ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF,
+     "Go on without a device that is whole, to take it out or put another in its place; mirrored "
+     "volumes have one copy until then",
+     BODY({"device", FIELD_TEXT, true, "its path"}), "Pool"},
     {"POST", V1 "/pools/{pool}/replace", api_pool_replace, ROLE_ADMIN,
      ROUTE_CHANGE | ROUTE_CONFIRM | ROUTE_DRY_DIFF,
      "Put another device in the place of the one that a pool goes on without, which is dead",

@@ -22,7 +22,7 @@ _granary()
 		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
-	pool) list="create import list show set add evacuate remove online replace grow check prove scrub findings export delete" ;;
+	pool) list="create import list show set add evacuate remove online offline replace grow check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	bin) list="list restore delete empty" ;;
 	snapshot) list="create list show rename set hold release diff delete schedule" ;;
@@ -63,6 +63,7 @@ _granary()
 	"pool evacuate") list="--wait --pause --resume --stop --status --dry-run $globals" ;;
 	"pool remove") list="--dry-run $globals" ;;
 	"pool online") list="--wait --dry-run $globals" ;;
+	"pool offline") list="--dry-run $globals" ;;
 	"pool replace") list="--force --wait --dry-run $globals" ;;
 	"pool grow") list="--dry-run $globals" ;;
 	"pool check") list="--data --offline $globals" ;;

@@ -125,7 +125,7 @@ async function newcomer() {
 	await everyLook("newcomer", "tbody td", "等待接入");
 	await press(page.getByRole("button", { name: `Let it in: ${stranger}` }), page.getByText(`${stranger} may log in now`));
 	point(await io(target, stranger, "write -P 3 0 4k"), "one click, and it is");
-	await page.getByText("New initiators that wait").waitFor({ state: "detached" });
+	await page.getByText("New initiators that wait").first().waitFor({ state: "detached" }); // heading and caption
 	point(true, "and it waits no more");
 }
 
@@ -204,6 +204,13 @@ async function replaced() {
 	await page.locator(".lead .badge", { hasText: "online" }).waitFor();
 	const pool = await ask("/pools/twin");
 	point(pool.devices.includes(fresh) && pool.device_details.every((one) => one.state === "active") && await io("iqn.2026-11.org.granary:both", writer, "read -P 4 0 16M"), "a new one takes its place, from the page alone", pool.device_details);
+	await page.getByRole("button", { name: `Take offline: ${fresh}` }).click();
+	await carryOut(box.getByRole("button", { name: "Take offline" }));
+	await page.getByText(`Device ${fresh} is away`).first().waitFor();
+	await page.getByRole("button", { name: "Take it back" }).click();
+	await carryOut(box.getByRole("button", { name: "Take it back" }));
+	await page.locator(".lead .badge", { hasText: "online" }).waitFor();
+	point((await ask("/pools/twin")).device_details.every((one) => one.state === "active"), "one that is whole is sent away, and had back");
 	truncateSync(fresh, 400 << 20);
 	await page.getByRole("button", { name: "Grow" }).click();
 	await carryOut(box.getByRole("button", { name: "Grow" }));
@@ -260,6 +267,8 @@ async function power() {
 		vars["ups.status"] = "OL CHRG";
 		await page.getByText("on mains").waitFor();
 		await page.getByRole("button", { name: "Watch it no more" }).click();
+		await box.locator(".would").getByText("What will be gone").waitFor();
+		await carryOut(box.getByRole("button", { name: "Go on" }));
 		await page.getByRole("button", { name: "Watch a UPS" }).waitFor();
 		point(true, "the power comes back; it is watched no more");
 	} finally {

@@ -97,6 +97,9 @@ async function backup() {
 	await everyLook("backup", ".caution", "备份已就绪");
 	await plain();
 	await page.getByRole("button", { name: "Take it back" }).click();
+	await box.locator(".would").getByText("What will change").waitFor();
+	point((await ask("/backup")).staged, "what taking it back changes is shown first");
+	await carryOut(box.getByRole("button", { name: "Go on" }));
 	await page.getByText("A backup is ready").waitFor({ state: "detached" });
 	point(!(await ask("/backup")).staged, "and taken back");
 }

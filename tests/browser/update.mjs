@@ -80,7 +80,7 @@ async function install() {
 	point(state.next === "b" && state.on_trial && state.update.state === "done" && !state.bundle, "a good one is in the other slot, and the next start takes it", state);
 	await everyLook("installed", "main h1", "试运行");
 	await plain();
-	await press(page.getByRole("button", { name: "Restart now" }), box.getByText("Hosts lose their storage until the machine is up again."));
+	await press(page.getByRole("button", { name: "Restart now" }), box.getByText("No iSCSI session and no NFSv4 client is connected."));
 	point((await ask(UPDATE)).on_trial, "Restart now asks first");
 	await picture("restart");
 	await box.getByRole("button", { name: "Cancel" }).click();

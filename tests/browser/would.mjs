@@ -155,7 +155,7 @@ async function share() {
 /** What has no dry run offers none. */
 async function none() {
 	await open("settings");
-	await page.getByRole("button", { name: "Change password", exact: true }).click();
+	await page.getByRole("button", { name: "Back up …" }).click();
 	await box.waitFor();
 	point(await box.getByRole("button", { name: "What will change?" }).count() === 0, "what can not be tried out does not offer it");
 	await close();

@@ -547,6 +547,10 @@ def away(points, daemon, files):
         lambda: not any(device["vital"] for device in
                         daemon.good("GET", f"{V1}/pools/pair")["device_details"])),
                  "it could go on without any of its devices")
+    bad(points, daemon, [("POST", "/pools/pair/offline", {"device": spare})])
+    gone = daemon.call("POST", tried("/pools/pair/offline"), {"device": two})["body"]
+    points.point(gone.get("after") == {"state": "away"} and gone["before"] == {"state": "active"} and
+                 daemon.good("GET", f"{V1}/pools/pair")["state"] == "online", "one would be sent away", gone)
     daemon.good("POST", f"{V1}/pools/pair/export")
     os.rename(two, two + ".away")
     there = {"devices": [one, two, three]}

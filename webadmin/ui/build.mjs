@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { build } from "esbuild";
@@ -13,7 +13,7 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
 const include = join(here, "..", "..", "webfront", "assets.inc");
-const limit = 150 * 1024;
+const limit = 150 * 1000;
 const check = process.argv.includes("--check");
 
 function fail(text) {
@@ -70,8 +70,11 @@ async function bundle() {
 		entryPoints: ["src/main.tsx"],
 		bundle: true,
 		minify: true,
+		splitting: true,
 		write: false,
 		outdir: "out",
+		entryNames: "app-[hash]",
+		chunkNames: "[name]-[hash]",
 		target: ["es2022"],
 		format: "esm",
 		charset: "utf8",
@@ -82,10 +85,10 @@ async function bundle() {
 	const files = [];
 	const names = {};
 	for (const output of result.outputFiles) {
-		const kind = output.path.endsWith(".css") ? "css" : "js";
-		const data = Buffer.from(output.contents);
-		names[kind] = `app-${hash(data)}.${kind}`;
-		files.push({ name: names[kind], data, immutable: true, symbol: `app_${kind}`, type: kind === "css" ? "text/css; charset=utf-8" : "text/javascript; charset=utf-8" });
+		const name = basename(output.path);
+		const [, part, kind] = /^(\w+)-\w+\.(js|css)$/.exec(name);
+		if (part === "app") names[kind] = name;
+		files.push({ name, data: Buffer.from(output.contents), immutable: true, symbol: `${part}_${kind}`, type: kind === "css" ? "text/css; charset=utf-8" : "text/javascript; charset=utf-8" });
 	}
 	const icon = readFileSync(join(here, "src/icon.svg"));
 	files.push({ name: `icon-${hash(icon)}.svg`, data: icon, immutable: true, symbol: "icon", type: "image/svg+xml" });
@@ -115,8 +118,10 @@ checkTexts();
 checkTypes();
 const files = await bundle();
 const packed = files.map((file) => gzipSync(file.data, { level: 9 }));
-const total = packed.reduce((sum, data) => sum + data.length, 0);
-if (total > limit) fail(`${total} bytes of gzip are more than ${limit}`);
+// The first view takes everything but the texts of the other language.
+const sizeOf = (symbol) => packed[files.findIndex((file) => file.symbol === symbol)].length;
+const first = packed.reduce((sum, data) => sum + data.length, 0) - Math.min(sizeOf("en_js"), sizeOf("zh_js"));
+if (first > limit) fail(`${first} bytes of gzip for the first view are more than ${limit}`);
 if (check) {
 	compare(files);
 } else {
@@ -125,4 +130,4 @@ if (check) {
 	files.forEach((file, at) => writeFileSync(join(dist, `${file.name}.gz`), packed[at]));
 	writeFileSync(include, table(files));
 }
-console.log(`ui: ${files.length} files, ${total} bytes of gzip${check ? ", as committed" : ""}`);
+console.log(`ui: ${files.length} files, ${first} bytes of gzip for the first view${check ? ", as committed" : ""}`);

@@ -317,13 +317,14 @@ export function Dialog({ title, onClose, children, tone }: Children & { title: s
 
 /** A form in a dialog; submit() does it, true closes. @fields: those that show what is said of them.
  *  What submit() would change is shown at a button, by a dry run of the very request; @untried: it has
- *  none. @known: the form says enough for that (as for @ready, unless it is given). */
-export function FormDialog({ title, button, kind = "main", ready = true, known = ready, untried, fields = [], onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; known?: boolean; untried?: boolean; fields?: string[]; onClose: () => void; submit: () => Promise<unknown> }) {
+ *  none; @atOnce: without a press. @known: the form says enough for that (as for @ready, unless it is given). */
+export function FormDialog({ title, button, kind = "main", ready = true, known = ready, untried, atOnce, fields = [], onClose, submit, children }: Children & { title: string; button: string; kind?: "main" | "danger"; ready?: boolean; known?: boolean; untried?: boolean; atOnce?: boolean; fields?: string[]; onClose: () => void; submit: () => Promise<unknown> }) {
 	const action = useAction();
 	const [would, setWould] = useState<Tried[] | "unknown" | null>(null);
 	const told = useRef<HTMLDivElement>(null);
 	const atField = action.problem && fields.includes(action.problem.field) ? action.problem : null;
 	useEffect(() => { if (would) told.current?.scrollIntoView({ block: "nearest" }); }, [would]);
+	useEffect(() => { if (atOnce) void action.run(look, true); }, []);
 	async function look() {
 		try {
 			setWould(await tryOut(submit));
@@ -354,6 +355,31 @@ export function FormDialog({ title, button, kind = "main", ready = true, known =
 				</div>
 			</form>
 		</Dialog>
+	);
+}
+
+/** What a button takes away without a form of its own: asked for first, with what it will change. */
+interface Asked { title: string; text?: string; done: string; method: string; path: string; body?: unknown; end: (went: boolean) => void }
+const asked = signal<Asked | null>(null);
+
+export const actAsked = (title: string, done: string, method: string, path: string, body?: unknown, text?: string) => new Promise<boolean>((end) => { asked.value = { title, text, done, method, path, body, end }; });
+
+export function Sure() {
+	const one = asked.value;
+	if (!one) return null;
+	const end = (went: boolean) => {
+		if (asked.value !== one) return;
+		asked.value = null;
+		one.end(went);
+	};
+	return (
+		<FormDialog atOnce title={one.title} button={t("confirm.go")} kind="danger" onClose={() => end(false)} submit={async () => {
+			await call(one.method, one.path, one.body ?? {});
+			notice(one.done);
+			end(true);
+		}}>
+			{one.text && <p class="prose">{one.text}</p>}
+		</FormDialog>
 	);
 }
 

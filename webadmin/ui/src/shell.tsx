@@ -8,7 +8,7 @@ import { Entry } from "./entry";
 import { Icon, Mark, type IconName } from "./icons";
 import { listening } from "./live";
 import { look, type Look } from "./look";
-import { Empty, FormDialog, Input, notice, Notices, Trouble } from "./parts";
+import { Empty, FormDialog, Input, notice, Notices, Sure, Trouble } from "./parts";
 import { Access } from "./pages/access";
 import { Alerts } from "./pages/alerts";
 import { Audit } from "./pages/audit";
@@ -181,6 +181,7 @@ function Frame() {
 				{!listening.value && <span class="unseen">{t("state.polling")}</span>}
 				<Current />
 			</main>
+			<Sure />
 			<Confirmer />
 		</div>
 	);

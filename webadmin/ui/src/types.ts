@@ -88,6 +88,7 @@ export interface NfsClient {
 	id: string; address: string; name: string; version: string; sessions: number; opens: number; locks: number; delegations: number;
 	recalled: number; callable: boolean; silent_seconds: number;
 }
+export interface PathCheck { address: string; interface: string; mtu: number; carried: number; state: "carried" | "too_large" | "silent" | "no_way"; detail: string }
 export interface NfsHost {
 	address: string; reads: number; read_bytes: number; writes: number; write_bytes: number; commits: number; others: number;
 	read_mean_ms: number; read_slowest_ms: number; write_mean_ms: number; write_slowest_ms: number;

@@ -10,7 +10,7 @@ import { maybe, t } from "./text";
 type Members = Record<string, unknown>;
 const AT = /^(created|until|expires|hold_until|last_delivery)$/;
 
-const nameOf = (name: string) => maybe(`member.${name}`) ?? name.replaceAll("_", " ");
+const nameOf = (name: string): string => name.startsWith("link ") ? `${t("machine.linkName")} ${name.slice(5)}` : maybe(`member.${name}`) ?? name.replaceAll("_", " ");
 const isMembers = (value: unknown): value is Members => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** A value for people; of what is in it likewise. */
@@ -67,18 +67,24 @@ function One({ tried, goesOn }: { tried: Tried; goesOn: boolean }) {
 	);
 }
 
+export function Commands({ all }: { all: Pick<Tried, "method" | "path" | "body">[] }) {
+	const commands = all.map(cliOf);
+	return (
+		<details>
+			<summary>{t("newlun.command")}</summary>
+			{commands.every((one) => one) && <Snippet text={commands.join("\n")} label="granary" />}
+			<Snippet text={all.map(curlOf).join("\n")} label="curl" />
+		</details>
+	);
+}
+
 /** Of each change; "unknown": it can not be tried out. */
 export function Would({ would }: { would: Tried[] | "unknown" }) {
 	if (would === "unknown" || !would.length) return <p class="small quiet">{t(would.length ? "would.unknown" : "would.nothing")}</p>;
-	const commands = would.map(cliOf);
 	return (
 		<>
 			{would.map((one, at) => <One key={at} tried={one} goesOn={at > 0 && !!one.answer.what && one.answer.what === would[at - 1].answer.what} />)}
-			<details>
-				<summary>{t("newlun.command")}</summary>
-				{commands.every((one) => one) && <Snippet text={commands.join("\n")} label="granary" />}
-				<Snippet text={would.map(curlOf).join("\n")} label="curl" />
-			</details>
+			<Commands all={would} />
 		</>
 	);
 }

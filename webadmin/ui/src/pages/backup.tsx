@@ -3,8 +3,9 @@
 import { useState } from "preact/hooks";
 import { bytesFrom, call, can, saveFile, sendBytes } from "../api";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Check, Dialog, FormDialog, Input, notice, Progress, Trouble, useAction } from "../parts";
+import { actAsked, Badge, Button, Card, Check, Dialog, FormDialog, Input, notice, Progress, Trouble, useAction } from "../parts";
 import { maybe, t } from "../text";
+import { Commands } from "../would";
 import type { BackupChange, BackupMade, BackupState } from "../types";
 
 const LEAST = 10, MOST = 256, PIECE = 2 ** 20;
@@ -21,7 +22,7 @@ function Make({ onClose }: { onClose: () => void }) {
 			saveFile(made.filename, new Blob(pieces));
 			notice(t("backup.made"));
 		}}>
-			<p class="prose">{t("backup.makeText")}</p>
+			<p class="prose">{t("backup.makeText")} {t("backup.makeWould")}</p>
 			<Input label={t("backup.phrase")} type="password" autocomplete="new-password" value={phrase} onValue={setPhrase} hint={t("backup.phraseHint")} autoFocus />
 			<Input label={t("setup.again")} type="password" autocomplete="new-password" value={again} onValue={setAgain} problem={again && again !== phrase ? t("setup.differs") : null} />
 		</FormDialog>
@@ -74,6 +75,7 @@ function Restore({ onClose }: { onClose: () => void }) {
 			<Input label={t("backup.phrase")} type="password" value={phrase} onValue={(text) => { setPhrase(text); setChanges(null); }} />
 			{sent !== null && <Progress value={sent} label={t("backup.sending")} />}
 			{changes && <Changes changes={changes} />}
+			{changes && <Commands all={[{ method: "POST", path: "/backup/restore", body: { passphrase: "…" } }]} />}
 			{changes && <Check label={t("backup.sure")} value={sure} onValue={setSure} />}
 			<Trouble problem={action.problem} />
 			<div class="buttons">
@@ -96,7 +98,7 @@ export function Backup() {
 			{data?.staged && (
 				<div class="caution" role="alert">
 					<p>{t("backup.staged")}</p>
-					<div class="buttons start"><Button onClick={() => act(t("backup.takenBack"), "DELETE", "/backup")}>{t("backup.takeBack")}</Button></div>
+					<div class="buttons start"><Button onClick={() => actAsked(t("backup.takeBack"), t("backup.takenBack"), "DELETE", "/backup")}>{t("backup.takeBack")}</Button></div>
 				</div>
 			)}
 			<div class="buttons start">

@@ -23,7 +23,7 @@ function Replace({ onClose }: { onClose: () => void }) {
 	const [chain, setChain] = useState("");
 	const [key, setKey] = useState("");
 	return (
-		<FormDialog untried title={t("certificate.replace")} button={t("certificate.replace")} ready={chain.includes("BEGIN CERTIFICATE") && key.includes("PRIVATE KEY")} onClose={onClose} submit={async () => {
+		<FormDialog title={t("certificate.replace")} button={t("certificate.replace")} ready={chain.includes("BEGIN CERTIFICATE") && key.includes("PRIVATE KEY")} onClose={onClose} submit={async () => {
 			await call("PUT", "/certificate", { chain, key });
 			notice(t("certificate.replaced"));
 		}}>

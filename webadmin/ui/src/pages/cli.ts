@@ -12,6 +12,9 @@ const word = (value: Value) => (/^[\w.:/@,=+-]+$/.test(String(value)) ? String(v
 const words = (value: Value) => (Array.isArray(value) ? value : []).map(word).join(" ");
 /** " --name value" for what is there; a true one is a switch. */
 const option = (name: string, value: Value) => (value === undefined || value === null || value === "" || value === false ? "" : value === true ? ` --${name}` : ` --${name} ${word(value)}`);
+/** Devices and files; of one that is to be made its size. */
+const devices = (value: unknown) => (Array.isArray(value) ? (value as (string | { path: string; size: string })[]) : []).map((one) => word(typeof one === "string" ? one : `${one.path}:${one.size}`)).join(" ");
+const doing = (body: Body) => (body.action && body.action !== "start" ? ` --${body.action}` : "");
 const secretFile = (name: string, value: Value) => (value === undefined ? "" : ` --${name} FILE`);
 
 function patchGroup(group: string, body: Body): string {
@@ -57,6 +60,13 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	[`PATCH ${S}`, (b, pool, name, snapshot) => patchSnapshot(`${pool}/${name}@${snapshot}`, b)],
 	[`DELETE ${S}`, (_, pool, name, snapshot) => `snapshot delete ${pool}/${name}@${snapshot} --yes`],
 	[`POST ${S}/clone`, (b, pool, name, snapshot) => `volume clone ${pool}/${name}@${snapshot} ${pool}/${word(b.name)}`],
+	["PUT /appliance/name", (b) => `appliance name ${word(b.name)}`],
+	["PUT /appliance/time", (b) => `appliance time ${words(b.time_servers)}${option("timezone", b.timezone)}`],
+	["PUT /appliance/network", () => "appliance network FILE"],
+	["POST /appliance/network/(confirm|revert)", (_, what) => `appliance ${what}`],
+	["POST /appliance/(restart|poweroff)", (_, what) => `appliance ${what} --yes`],
+	["DELETE /appliance/update", () => "appliance cancel"],
+	["POST /network/check", (b) => `network check ${words(b.addresses)}`],
 	["POST /appliance/update", (b) => `appliance update${b.url ? ` ${word(b.url)}` : ""}${option("allow-older", b.allow_older)} --yes`],
 	["POST /appliance/update/rollback", () => "appliance rollback --yes"],
 	["POST /targets", (b) => `target create ${word(b.iqn)}${option("alias", b.alias)}`],
@@ -84,6 +94,25 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["DELETE /directories/([^/]+)", (_, name) => `directory remove ${name} --yes`],
 	["POST /directories/([^/]+)/rules", (b, name) => `directory allow ${name} --client ${word(b.client)}${option("insecure", b.insecure)}${b.squash === "none" ? " --no-root-squash" : b.squash === "all" ? " --all-squash" : ""}${option("sec", b.security === "any" ? "" : b.security)}`],
 	["DELETE /directories/([^/]+)/rules", (b, name) => `directory deny ${name}${option("client", b.client)}`],
+	["POST /pools", (b) => `pool create ${word(b.name)} ${devices(b.devices)}${option("force", b.force)}`],
+	["POST /pools/import", (b) => `pool import ${devices(b.devices)}`],
+	["POST /pools/([^/]+)/devices", (b, name) => `pool add ${name} ${devices(b.devices)}${option("force", b.force)}`],
+	["POST /pools/([^/]+)/remove", (b, name) => `pool remove ${name} ${word(b.device)}`],
+	["POST /pools/([^/]+)/evacuate", (b, name) => `pool evacuate ${name} ${word(b.device)}${doing(b)}`],
+	["POST /pools/([^/]+)/online", (b, name) => `pool online ${name}${b.device ? ` ${word(b.device)}` : ""}`],
+	["POST /pools/([^/]+)/replace", (b, name) => `pool replace ${name} ${word(b.device)} ${devices(b.devices)}${option("force", b.force)}`],
+	["POST /pools/([^/]+)/(grow|prove)", (b, name, what) => `pool ${what} ${name}${option("seconds", b.seconds)}`],
+	["POST /pools/([^/]+)/check", (b, name) => `pool check ${name}${option("data", b.data)}`],
+	["POST /pools/([^/]+)/scrub", (b, name) => `pool scrub ${name}${doing(b)}${option("rate", b.rate)}`],
+	["DELETE /pools/([^/]+)/findings", (_, name) => `pool findings ${name} --clear`],
+	["DELETE /nfs-clients/([^/]+)", (_, id) => `share release ${id}`],
+	["PUT /shares/([^/]+)/([^/]+)/users/([^/]+)", (b, pool, name, uid) => `share limit ${pool}/${name} ${uid}${option("size", b.limit)}${option("files", b.files)}`],
+	["DELETE /shares/([^/]+)/([^/]+)/images/([^/]+)", (_, pool, name, image) => `share iso remove ${pool}/${name} ${image}`],
+	["POST /snapshot-schedules/([^/]+)/run", (_, name) => `snapshot schedule run ${name}`],
+	["POST /alerts/([^/]+)/ack", (_, id) => `alert ack ${id}`],
+	["DELETE /alert-silences/([^/]+)", (_, id) => `alert silence --end ${id}`],
+	["POST /alert-channels/([^/]+)/test", (_, name) => `alert channel test ${name}`],
+	["POST /alert-channels", (b) => `alert channel create ${word(b.name)} ${word(b.kind)}${b.url ? " --url-file FILE" : ""}${option("preset", b.preset)}${option("from", b.from)}${option("to", Array.isArray(b.to) ? b.to.join(",") : b.to)}${option("user", b.user)}${secretFile("secret-file", b.secret)}${option("no-tls", b.tls === false)}${option("audit", b.audit && "yes")}${option("language", b.language)}${option("severity", b.severity)}`],
 	["POST /pools/([^/]+)/export", (_, name) => `pool export ${name} --yes`],
 	["DELETE /pools/([^/]+)", (_, name) => `pool delete ${name} --yes`],
 	["POST /replica/code", () => "replica code"],

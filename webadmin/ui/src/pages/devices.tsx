@@ -168,6 +168,14 @@ function Evacuate({ pool, device, onClose }: { pool: Pool; device: PoolDevice; o
 	);
 }
 
+function SendAway({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
+	return (
+		<FormDialog title={t("devices.offlineTitle", { path: device.path })} button={t("devices.offline")} kind="danger" onClose={onClose} submit={() => call("POST", `/pools/${part(pool.name)}/offline`, { device: device.path })}>
+			<p class="prose">{t("devices.offlineText")}</p>
+		</FormDialog>
+	);
+}
+
 function Remove({ pool, device, onClose }: { pool: Pool; device: PoolDevice; onClose: () => void }) {
 	return (
 		<FormDialog title={t("devices.removeTitle", { path: device.path })} button={t("devices.remove")} kind="danger" onClose={onClose} submit={async () => {
@@ -190,11 +198,12 @@ function State({ device }: { device: PoolDevice }) {
 	);
 }
 
-function Acts({ pool, device, onOpen }: { pool: Pool; device: PoolDevice; onOpen: (what: "evacuate" | "remove", device: PoolDevice) => void }) {
+function Acts({ pool, device, onOpen }: { pool: Pool; device: PoolDevice; onOpen: (what: "evacuate" | "remove" | "offline", device: PoolDevice) => void }) {
 	const ask = (action: string, text: string) => act(text, "POST", `/pools/${part(pool.name)}/evacuate`, { device: device.path, action });
 	if (!can("admin") || (pool.device_details?.length ?? 0) < 2) return null;
 	return (
 		<div class="row-actions">
+			{device.state === "active" && !!pool.mirror_size_bytes && <Button kind="quiet" label={t("devices.offlineTitle", { path: device.path })} onClick={() => onOpen("offline", device)}>{t("devices.offline")}</Button>}
 			{device.state === "active" && <Button kind="quiet" label={t("devices.evacuateTitle", { path: device.path })} onClick={() => onOpen("evacuate", device)}>{t("devices.evacuate")}</Button>}
 			{device.state === "evacuating" && <Button kind="quiet" onClick={() => ask("pause", t("devices.paused"))}>{t("scrub.pause")}</Button>}
 			{(device.state === "paused" || device.state === "stuck") && <Button kind="quiet" onClick={() => ask("resume", t("devices.resumed"))}>{t("scrub.resume")}</Button>}
@@ -205,7 +214,7 @@ function Acts({ pool, device, onOpen }: { pool: Pool; device: PoolDevice; onOpen
 }
 
 export function Devices({ pool }: { pool: Pool }) {
-	const [open, setOpen] = useState<{ what: "add" | "grow" } | { what: "evacuate" | "remove"; device: PoolDevice } | null>(null);
+	const [open, setOpen] = useState<{ what: "add" | "grow" } | { what: "evacuate" | "remove" | "offline"; device: PoolDevice } | null>(null);
 	const close = () => setOpen(null);
 	return (
 		<Card flush title={t("pools.devices")} actions={can("admin") && <div class="buttons">
@@ -222,6 +231,7 @@ export function Devices({ pool }: { pool: Pool }) {
 			{open?.what === "add" && <Add pool={pool} onClose={close} />}
 			{open?.what === "grow" && <Grow pool={pool} onClose={close} />}
 			{open?.what === "evacuate" && <Evacuate pool={pool} device={open.device} onClose={close} />}
+			{open?.what === "offline" && <SendAway pool={pool} device={open.device} onClose={close} />}
 			{open?.what === "remove" && <Remove pool={pool} device={open.device} onClose={close} />}
 		</Card>
 	);

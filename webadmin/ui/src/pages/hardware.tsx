@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { call, can } from "../api";
 import { bytes, duration, number, time } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Empty, Facts, FormDialog, Input, notice, Page, Select, SpaceBar, Table, Waiting, type Tone } from "../parts";
+import { actAsked, Badge, Button, Card, Empty, Facts, FormDialog, Input, notice, Page, Select, SpaceBar, Table, Waiting, type Tone } from "../parts";
 import { to } from "../route";
 import { maybe, t } from "../text";
 import type { Disk, DiskHealth, DiskReport, Pool, Ups } from "../types";
@@ -116,7 +116,7 @@ function UpsCard() {
 			{none ? <Empty icon="bolt" title={t("ups.none")} text={t("ups.noneText")} /> : !ups ? <Waiting problem={problem} /> : <UpsFacts ups={ups} />}
 			{can("admin") && <div class="buttons start">
 				<Button onClick={() => setOpen(true)}>{ups ? t("ups.change") : t("ups.set")}</Button>
-				{ups && <Button kind="quiet" onClick={() => act(t("ups.cleared"), "DELETE", "/ups")}>{t("ups.clear")}</Button>}
+				{ups && <Button kind="quiet" onClick={() => actAsked(t("ups.clear"), t("ups.cleared"), "DELETE", "/ups")}>{t("ups.clear")}</Button>}
 			</div>}
 			{open && <SetUps ups={ups} onClose={() => setOpen(false)} />}
 		</Card>

@@ -58,7 +58,7 @@ function List({ path, images }: { path: string; images: Image[] }) {
 				{ key: "modified", title: t("images.added"), text: (row) => row.modified, show: (row) => row.uploading ? <Badge tone="warn">{t("images.partly", { done: bytes(row.received_bytes ?? 0) })}</Badge> : time(row.modified * 1000) },
 				{ key: "does", title: "", show: (row) => <Button kind="quiet" role="provisioner" icon="trash" label={t("images.delete", { name: row.name })} onClick={() => setGone(row)} /> },
 			]} />
-			{gone && <DeleteDialog untried title={t("images.delete", { name: gone.name })} name={gone.name} button={t("action.delete")} onClose={() => setGone(null)} text={<p>{gone.uploading ? t("images.deletePart") : t("images.deleteText")}</p>} submit={async () => { await call("DELETE", `${path}/${part(gone.name)}`); notice(t("images.deleted", { name: gone.name })); }} />}
+			{gone && <DeleteDialog title={t("images.delete", { name: gone.name })} name={gone.name} button={t("action.delete")} onClose={() => setGone(null)} text={<p>{gone.uploading ? t("images.deletePart") : t("images.deleteText")}</p>} submit={async () => { await call("DELETE", `${path}/${part(gone.name)}`); notice(t("images.deleted", { name: gone.name })); }} />}
 		</>
 	);
 }

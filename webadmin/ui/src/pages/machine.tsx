@@ -3,10 +3,11 @@
 // with the system's own tools, and nothing of this is shown.
 import { useState } from "preact/hooks";
 import { call, can } from "../api";
+import { number } from "../format";
 import { useResource } from "../live";
 import { act, Badge, Button, Card, DeleteDialog, Facts, Field, FormDialog, Input, notice, Select, Table } from "../parts";
 import { maybe, t } from "../text";
-import type { Appliance, Link } from "../types";
+import type { Appliance, BackupState, Group, Link, NfsClient, Session, UpdateState } from "../types";
 import { Update } from "./update";
 
 const words = (text: string) => text.split(/[\s,;]+/).filter(Boolean);
@@ -16,9 +17,10 @@ function Names({ settings, onClose }: { settings: Appliance["settings"]; onClose
 	const [zone, setZone] = useState(settings.timezone);
 	const [servers, setServers] = useState(settings.time_servers.join(" "));
 	return (
-		<FormDialog untried title={t("machine.change")} button={t("action.save")} ready={name !== ""} onClose={onClose} submit={async () => {
-			if (name !== settings.name) await call("PUT", "/appliance/name", { name });
-			await call("PUT", "/appliance/time", { ...(zone && { timezone: zone }), time_servers: words(servers) });
+		<FormDialog title={t("machine.change")} button={t("action.save")} ready={name !== ""} onClose={onClose} submit={async () => {
+			const times = zone !== settings.timezone || words(servers).join(" ") !== settings.time_servers.join(" ");
+			if (name !== settings.name) await call("PUT", "/appliance/name", { name }, { step: times });
+			if (times) await call("PUT", "/appliance/time", { ...(zone && { timezone: zone }), time_servers: words(servers) });
 			notice(t("machine.changed"));
 		}}>
 			<Input label={t("machine.name")} value={name} onValue={setName} autoFocus />
@@ -41,7 +43,7 @@ function EditLink({ settings, link, onClose }: { settings: Appliance["settings"]
 	const set = (to: Partial<Link>) => setOne({ ...one, ...to });
 	const others = settings.links.filter((other) => other.name !== link?.name);
 	return (
-		<FormDialog untried title={link ? t("machine.link", { name: link.name }) : t("machine.newLink")} button={t("machine.try")} ready={one.name !== ""} onClose={onClose} submit={async () => {
+		<FormDialog title={link ? t("machine.link", { name: link.name }) : t("machine.newLink")} button={t("machine.try")} ready={one.name !== ""} onClose={onClose} submit={async () => {
 			const body: Record<string, unknown> = { name: one.name, kind: one.kind, ipv4: one.ipv4, ipv6: one.ipv6, addresses: words(addresses), gateways: words(gateways) };
 			if (mtu) body.mtu = parseInt(mtu, 10);
 			if (one.kind === "vlan") Object.assign(body, { parent: one.parent, vlan: one.vlan });
@@ -82,6 +84,24 @@ function Trial({ seconds }: { seconds: number }) {
 	);
 }
 
+/** What goes with the machine: it can not be tried out, so it is said. */
+function Depends() {
+	const sessions = useResource<Session[]>("/sessions").data ?? [], clients = useResource<NfsClient[]>("/nfs-clients").data ?? [];
+	const primary = (useResource<Group[]>("/replica/groups").data ?? []).filter((one) => one.role === "primary").map((one) => one.name);
+	const staged = useResource<BackupState>("/backup").data?.staged, release = useResource<UpdateState>("/appliance/update").data;
+	const of = (names: string[]) => [...new Set(names)].slice(0, 8).join(", ");
+	return (
+		<ul class="plain">
+			{sessions.length > 0 && <li>{t("machine.offSessions", { count: number(sessions.length), hosts: of(sessions.map((one) => one.initiator)) })}</li>}
+			{clients.length > 0 && <li>{t("machine.offClients", { count: number(clients.length), hosts: of(clients.map((one) => one.address)) })}</li>}
+			{!sessions.length && !clients.length && <li>{t("machine.offNobody")}</li>}
+			{primary.length > 0 && <li>{t("machine.offGroups", { groups: of(primary) })}</li>}
+			{staged && <li>{t("machine.offStaged")}</li>}
+			{release?.next && release.next !== release.slot && <li>{t("machine.offRelease", { slot: release.next })}</li>}
+		</ul>
+	);
+}
+
 type Open = "names" | "restart" | "poweroff" | { link: Link | null } | null;
 
 export function Machine() {
@@ -113,7 +133,7 @@ export function Machine() {
 				</div>}
 				{open === "names" && <Names settings={settings} onClose={close} />}
 				{open && typeof open === "object" && <EditLink settings={settings} link={open.link} onClose={close} />}
-				{off && <DeleteDialog untried title={off === "restart" ? t("machine.restart") : t("machine.poweroff")} name={settings.name} button={off === "restart" ? t("machine.restart") : t("machine.poweroff")} onClose={close} text={<p>{t("machine.offText")}</p>} submit={() => call("POST", `/appliance/${off}`, {})} />}
+				{off && <DeleteDialog untried title={off === "restart" ? t("machine.restart") : t("machine.poweroff")} name={settings.name} button={off === "restart" ? t("machine.restart") : t("machine.poweroff")} onClose={close} text={<><p>{t(off === "restart" ? "machine.restartText" : "machine.offText")}</p><Depends /></>} submit={() => call("POST", `/appliance/${off}`, {})} />}
 			</Card>
 			<Update restart={() => setOpen("restart")} />
 		</>

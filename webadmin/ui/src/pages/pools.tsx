@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { bytes, duration, number, parseSize, percent, time } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Progress, SizeInput, SpaceBar, StateBadge, Table, Waiting } from "../parts";
+import { act, actAsked, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Progress, SizeInput, SpaceBar, StateBadge, Table, Waiting } from "../parts";
 import { go, to } from "../route";
 import { maybe, t } from "../text";
 import type { Disk, Finding, Pool as PoolType, Scrub, Share, Volume } from "../types";
@@ -169,7 +169,7 @@ function ScrubCard({ pool }: { pool: PoolType }) {
 function Findings({ name }: { name: string }) {
 	const { data, problem } = useResource<Finding[]>(`${pathOf(name)}/findings`);
 	return (
-		<Card flush title={t("findings.title")} actions={data && data.length > 0 && <Button role="operator" kind="quiet" onClick={() => act(t("findings.cleared"), "DELETE", `${pathOf(name)}/findings`)}>{t("findings.clear")}</Button>}>
+		<Card flush title={t("findings.title")} actions={data && data.length > 0 && <Button role="operator" kind="quiet" onClick={() => actAsked(t("findings.clear"), t("findings.cleared"), "DELETE", `${pathOf(name)}/findings`)}>{t("findings.clear")}</Button>}>
 			{!data ? <Waiting problem={problem} /> : data.length === 0 ? <p class="none">{t("findings.none")}</p> : (
 				<Table caption={t("findings.title")} rows={data} id={(row) => `${row.time}${row.text}`} columns={[
 					{ key: "time", title: t("audit.time"), text: (row) => row.time, show: (row) => time(row.time) },

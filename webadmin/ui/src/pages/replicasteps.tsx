@@ -5,7 +5,7 @@ import { useState } from "preact/hooks";
 import { call, can, get, getWhole, onlyReplication, part } from "../api";
 import { bytes, duration, number, parseSize, time } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, DeleteDialog, Dialog, Field, FormDialog, Input, notice, Table, Waiting } from "../parts";
+import { actAsked, Badge, Button, DeleteDialog, Dialog, Field, FormDialog, Input, notice, Table, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Group, Point, Target, Volume } from "../types";
@@ -78,7 +78,7 @@ export function Addresses({ group, onClose }: Props) {
 			{group.addresses.length > 0 && (
 				<ul class="connected">
 					{group.addresses.map((one) => (
-						<li key={one.address}><div><span class="mono">{one.address}</span><small>{one.interface}</small></div>{one.here && <Badge tone="good">{t("replica.addressHere")}</Badge>}<Button kind="quiet" icon="trash" label={t("replica.removeAddress", { address: one.address })} onClick={async () => { if (await act(t("replica.changed", { name: group.name }), "PATCH", pathOf(group), { remove_address: one.address })) onClose(); }} /></li>
+						<li key={one.address}><div><span class="mono">{one.address}</span><small>{one.interface}</small></div>{one.here && <Badge tone="good">{t("replica.addressHere")}</Badge>}<Button kind="quiet" icon="trash" label={t("replica.removeAddress", { address: one.address })} onClick={async () => { if (await actAsked(t("replica.removeAddress", { address: one.address }), t("replica.changed", { name: group.name }), "PATCH", pathOf(group), { remove_address: one.address })) onClose(); }} /></li>
 					))}
 				</ul>
 			)}
@@ -109,7 +109,7 @@ function Try({ group, point, onClose }: Props & { point: Point }) {
 			if (chosen.length) await show(made);
 			notice(t("replica.tried", { count: made.length }));
 		}}>
-			<p class="prose">{t("replica.tryText")}</p>
+			<p class="prose">{t("replica.tryText")}{chosen.length > 0 && <> {t("replica.tryUntried")}</>}</p>
 			{point.snapshots.map((one, at) => <Input key={one} label={t("replica.cloneOf", { name: memberOf(one) })} value={names[at]} onValue={(name) => setNames(names.map((old, other) => (other === at ? name.trim() : old)))} />)}
 			<Field label={t("replica.tryHosts")} hint={t("replica.tryHostsHint")}>{(id, note) => <textarea id={id} aria-describedby={note} rows={3} spellcheck={false} value={hosts} onInput={(event) => setHosts(event.currentTarget.value)} />}</Field>
 			{chosen.length > 0 && <Input label="IQN" value={iqn} onValue={setIqn} />}
@@ -154,7 +154,7 @@ const clonesOf = (group: Group, target: Target, volumes: Volume[]) => volumes.fi
 function EndTest({ group, target, onClose }: Props & { target: Target }) {
 	const own = clonesOf(group, target, useResource<Volume[]>("/volumes").data ?? []);
 	return (
-		<DeleteDialog untried title={t("replica.endTest")} name={group.name} button={t("replica.endTest")} onClose={onClose} submit={async () => {
+		<DeleteDialog title={t("replica.endTest")} name={group.name} button={t("replica.endTest")} onClose={onClose} submit={async () => {
 			const path = `/targets/${part(target.iqn)}`;
 			const clones = clonesOf(group, await get<Target>(path), await getWhole<Volume[]>("/volumes"));
 			await call("DELETE", path);

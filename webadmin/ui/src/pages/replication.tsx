@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { call, can, canReplicate, part } from "../api";
 import { bytes, duration, number } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
+import { act, actAsked, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, Snippet, Trouble, useAction, Waiting, type Tone } from "../parts";
 import { maybe, t } from "../text";
 import type { Group } from "../types";
 import { Addresses, Boxes, Members, pathOf, Points, Settings, UnderTest, verifyText } from "./replicasteps";
@@ -42,6 +42,7 @@ function Pair({ onClose }: { onClose: () => void }) {
 	const [code, setCode] = useState("");
 	return (
 		<FormDialog untried title={t("replica.pair")} button={t("replica.pair")} ready={address !== "" && code !== ""} onClose={onClose} submit={() => call("POST", "/replica/peers", { address: address.trim(), code: code.trim() })}>
+			<p class="prose">{t("replica.pairText")}</p>
 			<Input label={t("replica.address")} value={address} onValue={setAddress} placeholder="10.0.0.2" hint={t("replica.addressHint")} autoFocus />
 			<Input label={t("replica.itsCode")} value={code} onValue={setCode} class="code" hint={t("replica.itsCodeHint")} />
 		</FormDialog>
@@ -186,7 +187,7 @@ export function Replication() {
 				{peers.length === 0 ? <p class="none">{t("replica.noPeers")}</p> : (
 					<ul class="connected">
 						{peers.map((peer) => (
-							<li key={peer.uuid}><div><span class="name">{peer.name}</span><small class="mono">{peer.address}:{peer.port}</small></div><div class="row-actions"><Button kind="quiet" role="admin" icon="edit" label={t("replica.move", { name: peer.name })} onClick={() => setMoving(peer)} /><Button kind="quiet" role="admin" icon="trash" label={t("replica.unpair", { name: peer.name })} onClick={() => act(t("replica.unpaired"), "DELETE", `/replica/peers/${part(peer.uuid)}`)} /></div></li>
+							<li key={peer.uuid}><div><span class="name">{peer.name}</span><small class="mono">{peer.address}:{peer.port}</small></div><div class="row-actions"><Button kind="quiet" role="admin" icon="edit" label={t("replica.move", { name: peer.name })} onClick={() => setMoving(peer)} /><Button kind="quiet" role="admin" icon="trash" label={t("replica.unpair", { name: peer.name })} onClick={() => actAsked(t("replica.unpair", { name: peer.name }), t("replica.unpaired"), "DELETE", `/replica/peers/${part(peer.uuid)}`)} /></div></li>
 						))}
 					</ul>
 				)}

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { call, can, onlyReplication } from "../api";
 import { duration } from "../format";
 import { useResource } from "../live";
-import { act, Button, Card, Facts, FormDialog, Input, notice, Page, Select, Waiting } from "../parts";
+import { actAsked, Button, Card, Facts, FormDialog, Input, notice, Page, Select, Waiting } from "../parts";
 import { look, type Look } from "../look";
 import { language, setLanguage, t } from "../text";
 import type { Status } from "../types";
@@ -11,6 +11,7 @@ import { Backup } from "./backup";
 import { Certificate } from "./certificate";
 import { Configuration } from "./configuration";
 import { Machine } from "./machine";
+import { NetworkCheck } from "./netcheck";
 import { Totp } from "./totp";
 
 function Password({ onClose }: { onClose: () => void }) {
@@ -18,7 +19,7 @@ function Password({ onClose }: { onClose: () => void }) {
 	const [password, setPassword] = useState("");
 	const [again, setAgain] = useState("");
 	return (
-		<FormDialog untried title={t("settings.password")} button={t("action.save")} ready={old !== "" && password.length >= 10 && password === again} onClose={onClose} submit={async () => {
+		<FormDialog title={t("settings.password")} button={t("action.save")} ready={old !== "" && password.length >= 10 && password === again} onClose={onClose} submit={async () => {
 			await call("POST", "/me/password", { old, new: password });
 			notice(t("settings.passwordDone"));
 		}}>
@@ -55,7 +56,7 @@ function Discovery() {
 			<div class="setting">
 				<strong>{data?.chap_user ? t("discovery.on", { user: data.chap_user }) : t("discovery.off")}</strong>
 				{can("admin") && <div class="row-actions">
-					{data?.chap_user && <Button onClick={() => act(t("discovery.cleared"), "DELETE", "/discovery")}>{t("discovery.clear")}</Button>}
+					{data?.chap_user && <Button onClick={() => actAsked(t("discovery.clear"), t("discovery.cleared"), "DELETE", "/discovery")}>{t("discovery.clear")}</Button>}
 					<Button onClick={() => setOpen(true)}>{t("discovery.set")}</Button>
 				</div>}
 			</div>
@@ -92,7 +93,7 @@ export function Settings() {
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
 				<div class="stack"><Mine /><Discovery /><Configuration /><Backup /></div>
-				<div class="stack"><Machine /><Certificate /><About /></div>
+				<div class="stack"><Machine />{can("operator") && <NetworkCheck />}<Certificate /><About /></div>
 			</div>
 		</Page>
 	);

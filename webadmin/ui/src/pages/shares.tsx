@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { bytes, number, parseSize } from "../format";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Check, Empty, Facts, FormDialog, Input, Page, Select, SizeInput, Snippet, SpaceBar, StateBadge, Table, Trouble, useAction, Waiting } from "../parts";
+import { actAsked, Badge, Button, Card, Check, Empty, Facts, FormDialog, Input, Page, Select, SizeInput, Snippet, SpaceBar, StateBadge, Table, Trouble, useAction, Waiting } from "../parts";
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Directory as DirectoryType, Pool, Share as ShareType, ShareAccess, ShareRule } from "../types";
@@ -100,7 +100,7 @@ export function Rules({ path, fixed }: { path: string; fixed?: boolean }) {
 					...(fixed ? [] : [{ key: "mode", title: t("shares.mode"), show: (row: ShareRule) => row.read_only ? <Badge tone="quiet">{t("shares.ro")}</Badge> : <Badge tone="good">{t("shares.rw")}</Badge> }]),
 					{ key: "squash", title: t("shares.squash"), show: squash },
 					{ key: "security", title: t("shares.security"), show: (row) => row.security === "mtls" ? t("security.mtls") : row.security === "tls" ? t("security.tls") : t("security.any") },
-					{ key: "does", title: "", show: (row) => <Button kind="quiet" role={role} icon="trash" label={t("rules.remove", { name: row.client })} onClick={() => act(t("rules.removed"), "DELETE", `${path}/rules`, { client: row.client })} /> },
+					{ key: "does", title: "", show: (row) => <Button kind="quiet" role={role} icon="trash" label={t("rules.remove", { name: row.client })} onClick={() => actAsked(t("rules.remove", { name: row.client }), t("rules.removed"), "DELETE", `${path}/rules`, { client: row.client })} /> },
 				]} />
 			)}
 			{adding && <Allow path={path} fixed={fixed} onClose={() => setAdding(false)} />}

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Check, Empty, FormDialog, Input, notice, Page, Snippet, Table, Waiting } from "../parts";
+import { Badge, Button, Card, Check, Empty, FormDialog, Input, notice, Page, Snippet, Table, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Share, Smb, SmbShare, SmbUser } from "../types";
@@ -113,7 +113,7 @@ export function SmbPage() {
 			{open?.what === "serve" && <Serve share={open.share} all={free} users={data.users} onClose={close} />}
 			{open?.what === "user" && <User user={open.user} onClose={close} />}
 			{open?.what === "stop" && <FormDialog title={t("smb.stop", { name: open.share.name })} button={t("smb.stopButton")} kind="danger" onClose={close} submit={() => call("DELETE", pathOf(open.share.pool, open.share.name))}><p class="prose">{t("smb.stopText")}</p></FormDialog>}
-			{open?.what === "forget" && <FormDialog title={t("smb.forget", { name: open.user.name })} button={t("action.delete")} kind="danger" onClose={close} submit={async () => { await act(t("smb.forgotten", { name: open.user.name }), "DELETE", `/smb/users/${part(open.user.name)}`); }}><p class="prose">{t("smb.forgetText")}</p></FormDialog>}
+			{open?.what === "forget" && <FormDialog title={t("smb.forget", { name: open.user.name })} button={t("action.delete")} kind="danger" onClose={close} submit={async () => { await call("DELETE", `/smb/users/${part(open.user.name)}`); notice(t("smb.forgotten", { name: open.user.name })); }}><p class="prose">{t("smb.forgetText")}</p></FormDialog>}
 		</Page>
 	);
 }

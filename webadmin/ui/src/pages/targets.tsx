@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { useResource } from "../live";
-import { act, Badge, Button, Card, Copy, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, StateBadge, Table, Waiting } from "../parts";
+import { actAsked, Badge, Button, Card, Copy, DeleteDialog, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Select, StateBadge, Table, Waiting } from "../parts";
 import { go, to } from "../route";
 import { t } from "../text";
 import type { Host, Lun, Reservations, Rule, Session, Status, Target as TargetType, Volume } from "../types";
@@ -101,7 +101,7 @@ function Reserved({ iqn, lun, onClose }: { iqn: string; lun: Lun; onClose: () =>
 				</ul>
 			</>}
 			<div class="buttons">
-				{!empty && <Button role="operator" kind="danger" onClick={async () => { if (await act(t("reserve.cleared"), "DELETE", path)) onClose(); }}>{t("reserve.clear")}</Button>}
+				{!empty && <Button role="operator" kind="danger" onClick={async () => { if (await actAsked(t("reserve.clear"), t("reserve.cleared"), "DELETE", path)) onClose(); }}>{t("reserve.clear")}</Button>}
 				<Button kind="main" onClick={onClose}>{t("action.close")}</Button>
 			</div>
 		</Dialog>
@@ -195,7 +195,7 @@ function Rules({ target }: { target: TargetType }) {
 				<Table caption={t("targets.rules")} rows={target.rules} id={(row) => row.rule} columns={[
 					{ key: "who", title: t("rules.who"), show: (row) => <span class="name">{who(row)}</span> },
 					{ key: "chap", title: "CHAP", show: (row) => row.chap_user ? <Badge tone="good">{row.mutual_user ? t("rules.mutual", { user: row.chap_user }) : row.chap_user}</Badge> : <Badge tone="quiet">{t("rules.noChap")}</Badge> },
-					{ key: "does", title: "", show: (row) => <Button kind="quiet" role="provisioner" icon="trash" label={t("rules.remove", { name: who(row) })} onClick={() => act(t("rules.removed"), "DELETE", `${pathOf(target.iqn)}/rules`, { rule: row.rule })} /> },
+					{ key: "does", title: "", show: (row) => <Button kind="quiet" role="provisioner" icon="trash" label={t("rules.remove", { name: who(row) })} onClick={() => actAsked(t("rules.remove", { name: who(row) }), t("rules.removed"), "DELETE", `${pathOf(target.iqn)}/rules`, { rule: row.rule })} /> },
 				]} />
 			)}
 			{adding && <Allow iqn={target.iqn} onClose={() => setAdding(false)} />}

@@ -10,7 +10,7 @@ interface Offer { secret: string; uri: string }
 function TurnOn({ offer, onClose, onDone }: { offer: Offer; onClose: () => void; onDone: (codes: string[]) => void }) {
 	const [code, setCode] = useState("");
 	return (
-		<FormDialog untried title={t("totp.turnOn")} button={t("totp.turnOn")} ready={/^\d{6}$/.test(code)} onClose={onClose} submit={async () => onDone((await call<{ recovery_codes: string[] }>("POST", "/me/totp/confirm", { code })).recovery_codes)}>
+		<FormDialog title={t("totp.turnOn")} button={t("totp.turnOn")} ready={/^\d{6}$/.test(code)} onClose={onClose} submit={async () => onDone((await call<{ recovery_codes: string[] }>("POST", "/me/totp/confirm", { code })).recovery_codes)}>
 			<p class="prose">{t("totp.scan")}</p>
 			<Snippet text={offer.secret.replace(/(.{4})(?=.)/g, "$1 ")} label={t("totp.secret")} />
 			<p class="hint"><a href={offer.uri}>{t("totp.open")}</a></p>
@@ -21,7 +21,7 @@ function TurnOn({ offer, onClose, onDone }: { offer: Offer; onClose: () => void;
 
 function TurnOff({ onClose }: { onClose: () => void }) {
 	return (
-		<FormDialog untried title={t("totp.turnOff")} button={t("totp.turnOff")} kind="danger" onClose={onClose} submit={async () => {
+		<FormDialog title={t("totp.turnOff")} button={t("totp.turnOff")} kind="danger" onClose={onClose} submit={async () => {
 			await call("DELETE", "/me/totp");
 			await identify();
 			notice(t("totp.isOff"));
