@@ -240,7 +240,8 @@ $(MUTATION): $(BUILD)/%: $(BUILD)/obj/%.o $(MUTANT_OBJ) \
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # Unit programs over the same engine, for what the simulator does not tell (mutation_test.c).
-MUTANT_UNITS := $(BUILD)/mutation/away_test $(BUILD)/mutation/mirror_test
+MUTANT_UNITS := $(BUILD)/mutation/away_test $(BUILD)/mutation/mirror_test \
+		$(BUILD)/mutation/mirror_moves_test
 $(MUTANT_UNITS): $(BUILD)/mutation/%: $(BUILD)/obj/tests/unit/volumes/%.o $(MUTANT_OBJ) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka

@@ -163,7 +163,8 @@ bool away_may_go(const struct native *native, const struct pv *device)
 
 	if (!ORDER(stale_needs_the_other))
 		other = NULL;
-	return native->opened && !native->read_only && mirror_any(native) && !native->evacuation &&
+	return native->opened && !native->read_only && mirror_any(native) &&
+	       evacuate_spares(native, device) &&
 	       (!device->pinned || !ORDER(pinned_is_not_spared)) && !journal_twin_due(native) &&
 	       journal_spares(native, device) && (!other || other == device);
 }
@@ -387,7 +388,9 @@ int away_online(struct native_call *mine, struct lane *lane)
 		return -EROFS;
 	if (!device || pv_is_here(device))
 		return err_set(err, -EINVAL, "no device of pool %s is away", native->sb.name);
-	result = dry ? 0 : away_let_go(native, device, err);
+	result = dry ? 0 : evacuate_settle(native, lane);
+	if (result == 0 && !dry)
+		result = away_let_go(native, device, err);
 	if (result < 0)
 		return result;
 	if (!path && !device->path && !device->disk)
@@ -485,32 +488,6 @@ void resilver_free(struct native *native)
 	native->resilver = NULL;
 }
 
-/* What the slots of a chunk must sum to (0: not known), and which of them matter. */
-static int look_up(struct native *native, struct lane *lane, uint64_t chunk,
-		   uint32_t expected[CHUNK_SLOTS], uint16_t *ret_wanted)
-{
-	for (;;) {
-		struct fiber_waiter wait;
-		struct node *sums = NULL;
-		int result;
-
-		fiber_waiter_init(&wait, lane);
-		memset(expected, 0, CHUNK_SLOTS * sizeof(*expected));
-		native_lock(native);
-		result = csum_find(native, chunk, false, &wait.waiter, &sums);
-		if (result == 0 && sums)
-			memcpy(expected, csum_at(sums, chunk), CHUNK_SLOTS * sizeof(*expected));
-		*ret_wanted = space_used_slots(native, chunk) | space_held_slots(native, chunk);
-		native_unlock(lane);
-		if (result == -EINPROGRESS)
-			result = fiber_waiter_wait(&wait);
-		else
-			return result;
-		if (result < 0)
-			return result;
-	}
-}
-
 /* All slots of one copy; a bit for each of @wanted that could be read. */
 static uint16_t read_copy(const struct pv_place *place, uint8_t *data, uint16_t wanted)
 {
@@ -586,7 +563,7 @@ static int level(struct resilver *resilver, struct lane *lane, uint64_t chunk)
 	if (bad == 2 || !pv_locate(native, slot, &place[0].pv, &place[0].offset) ||
 	    !mirror_place(native, slot, &place[1]))
 		return 0;
-	result = look_up(native, lane, chunk, expected, &wanted);
+	result = csum_look_up(native, lane, chunk, expected, &wanted);
 	if (result == -ENOMEM || !wanted) /* checksums that are lost: what differs is copied */
 		return result == -ENOMEM ? result : 0;
 	good = read_copy(&place[bad ^ 1], resilver->buffer, wanted);
@@ -704,7 +681,7 @@ bool resilver_some(struct native *native, struct lane *lane)
 	const struct pv *device = away_any(native);
 	struct resilver *resilver;
 
-	if (!device || !begun(native, device))
+	if (!device || evacuate_settle(native, lane) < 0 || !begun(native, device))
 		return false;
 	resilver = native->resilver;
 	if (resilver->aways != native->aways) {

@@ -101,6 +101,40 @@ static unsigned row_of(const struct native *native, const struct pv *device)
 	return best;
 }
 
+/* @balance_takes of a device, but for those of @avoid. */
+static const struct pv *most_free(const struct native *native, uint64_t avoid)
+{
+	const struct pv *best = NULL;
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+		uint64_t count = pv->device == pv && !(avoid & 1ull << i) && pv_is_here(pv)
+				     ? chunks_of(native, pv, true)
+				     : 0;
+
+		if (count > most) {
+			best = pv;
+			most = count;
+		}
+	}
+	return best;
+}
+
+unsigned balance_target(struct native *native, uint64_t avoid)
+{
+	bool tight = native->mirrored &&
+		     balance_pairs(native, true) <= native->promised_pairs + native->slop_pairs;
+	unsigned turn = native->active_devices ? balance_turn(native) : 0;
+	const struct pv *pv = &native->pv[turn], *best;
+
+	if (!tight && balance_takes(pv) && pv->free_chunks &&
+	    !(avoid & 1ull << pv_device_row(native, pv)))
+		return turn;
+	best = most_free(native, avoid);
+	return best ? row_of(native, best) : native->pv_count;
+}
+
 unsigned balance_first(const struct native *native, const struct nvolume *volume, enum room room,
 		       unsigned turn)
 {

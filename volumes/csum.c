@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
 
 #include "volumes/native.h"
 
@@ -33,6 +34,31 @@ static int hot_list_room(struct native *native)
 	native->hot_list = grown;
 	native->hot_room = native->hot_room * 2 + 64;
 	return 0;
+}
+
+int csum_look_up(struct native *native, struct lane *lane, uint64_t chunk,
+		 uint32_t expected[CHUNK_SLOTS], uint16_t *ret_wanted)
+{
+	for (;;) {
+		struct fiber_waiter wait;
+		struct node *sums = NULL;
+		int result;
+
+		fiber_waiter_init(&wait, lane);
+		memset(expected, 0, CHUNK_SLOTS * sizeof(*expected));
+		native_lock(native);
+		result = csum_find(native, chunk, false, &wait.waiter, &sums);
+		if (result == 0 && sums)
+			memcpy(expected, csum_at(sums, chunk), CHUNK_SLOTS * sizeof(*expected));
+		*ret_wanted = space_used_slots(native, chunk) | space_held_slots(native, chunk);
+		native_unlock(lane);
+		if (result == -EINPROGRESS)
+			result = fiber_waiter_wait(&wait);
+		else
+			return result;
+		if (result < 0)
+			return result;
+	}
 }
 
 int hot_set(struct native *native, uint64_t region, enum hot_state state)

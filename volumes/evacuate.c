@@ -3,194 +3,32 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "volumes/guard.h"
-#include "volumes/keeper.h"
+#include "volumes/evacuate.h"
+#include "volumes/spread.h"
 
-/* Taking a device out of a pool: its chunks are copied elsewhere, then it goes. In the keeper's
- * fiber, a few chunks at a time, beside the guests' I/O.
+/* Taking a device out of a pool: its chunks are copied elsewhere, a few at a time (relocate.c),
+ * then it goes. In the keeper's fiber, beside the guests' I/O.
  *
- * Nothing that refers to a chunk is changed: maps, snapshots, clones, checksums and node pointers
- * keep its number. The FORWARD tree says where the contents of such a number are, and pv_locate()
- * asks it. So shared or not, data or metadata, a chunk is moved by one entry:
+ * A pass goes over the pairs of mirrored volumes that have a copy there, then over the device: what
+ * is left are chunks with one copy, and metadata. Which devices the other copies of the nodes there
+ * are on is asked of all trees once (E2), in a pool that may go on without a device.
  *
- *   0 --chosen--> BUSY --copied, compared--> BOTH --two roots have the entry--> moved
- *                  |                           |
- *                  +- writes to it wait        +- writes go to both places, reads to the old one
- *
- * A crash before a root with the entry leaves the old place, which has all; one after it the new
- * place, which has all, too. The old one is given up when both roots that could be opened say
- * so. The target is a chunk of another device that counts as used; when the last slot of a moved
- * chunk is given up, its entry goes and the target with it (space_retire()).
- *
- * A chunk with a slot in use that can not be read stays where it is, with its old entry; the others
- * go on. When a pass has moved nothing more the evacuation stops, and says where such slots are
- * (volume and byte; as findings, too): overwritten or discarded, they are no more in the way. Free
- * slots are not worth a read, so what can not be read there is no matter.
+ * A chunk that can not be read stays; the others go on. When a pass has moved nothing more the
+ * evacuation stops, and says where such slots are (volume and byte; as findings, too): overwritten
+ * or discarded, they are no more in the way.
  *
  * The nodes of the FORWARD tree are read by their own addresses, so they are never on a device that
- * is being evacuated: they are written anew when that begins, before the first entry. */
+ * is being evacuated: they are written anew when that begins, before the first entry.
+ *
+ * While another device is away, or being made good, nothing is moved: the batch is finished before
+ * that begins, so that each chunk has one place. */
 
-#define STEP_CHUNKS  16u
-#define BATCH_CHUNKS 1024u
-#define SCAN_MAX     4096u /* chunks looked at under the lock at a time */
-#define LOOK_AGAIN   (CHUNK_NONE - 1)
-#define LOOKS_MAX    20000u        /* for writes to end: then it is tried again later */
-#define BAD_CHUNK    -EREMOTEIO    /* a chunk has slots that can not be read */
-#define BAD_LOOKS    64u           /* such chunks whose owners are looked for in a pass */
-#define BAD_LOOK_NS  1000000000ull /* and how long for one, at most */
-#define BAD_LEAVES   256u          /* looked at between other work */
-
-struct evacuation {
-	unsigned device;
-	uint64_t cursor;
-	uint64_t chunk[BATCH_CHUNKS]; /* BOTH */
-	unsigned count;
-	uint64_t generation; /* of the first root that has all of them */
-	uint8_t *buffer;     /* two chunks */
-	bool waited, empty;
-	bool failed; /* since the open or the last resume */
-	/* What could not be read in this pass: chunks, those of them with metadata, slots that are
-	 * somebody's, and the first of these. */
-	uint64_t bad_chunks, bad_meta, bad_slots;
-	char bad_volume[VOLUME_PATH_MAX + 1];
-	uint64_t bad_offset;
-	char reason[400];
-};
+#define STEP_CHUNKS 16u
+#define SCAN_MAX    4096u /* chunks looked at under the lock at a time */
 
 static bool is_of(const struct native *native, unsigned row, unsigned device)
 {
 	return native->pv[row].device == &native->pv[device];
-}
-
-/* ---- entries ---- */
-void forward_leaf_init(struct native *native, struct node *node)
-{
-	uint64_t first = node->index * FORWARD_CHUNKS, end = first + FORWARD_CHUNKS;
-
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		struct pv *pv = &native->pv[i];
-		uint64_t row = pv->format.first_chunk;
-
-		if (pv->forward && first < row + pv->format.chunks && end > row)
-			__atomic_store_n(&pv->forward[node->index - row / FORWARD_CHUNKS], node,
-					 __ATOMIC_RELEASE);
-	}
-}
-
-int forward_rooms(struct native *native)
-{
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		struct pv *pv = &native->pv[i];
-		uint64_t first = pv->format.first_chunk;
-		struct node **leaves;
-
-		if (pv->forward)
-			continue;
-		leaves = heap_zalloc_array((first + pv->format.chunks - 1) / FORWARD_CHUNKS -
-					       first / FORWARD_CHUNKS + 1,
-					   sizeof(*leaves));
-		if (!leaves)
-			return -ENOMEM;
-		__atomic_store_n(&pv->forward, leaves, __ATOMIC_RELEASE);
-	}
-	return 0;
-}
-
-/* Of a chunk, with its leaf made and touched. */
-static int entry_of(struct native *native, uint64_t chunk, uint64_t **ret_entry)
-{
-	struct node *leaf;
-	int result =
-	    tree_find(&native->tree[ROOT_FORWARD], chunk / FORWARD_CHUNKS, true, NULL, &leaf);
-
-	if (result == 0)
-		result = node_touch(leaf);
-	if (result == 0)
-		*ret_entry = &leaf->body->forward.target[chunk % FORWARD_CHUNKS];
-	return result;
-}
-
-static void set_entry(uint64_t *entry, uint64_t value)
-{
-	__atomic_store_n(entry, value, __ATOMIC_RELEASE);
-}
-
-static bool is_moved(uint64_t entry)
-{
-	return entry && !(entry & ~FORWARD_TARGET);
-}
-
-static uint64_t *moved_count(struct native *native, uint64_t chunk)
-{
-	struct pv *pv = pv_of(native, chunk);
-
-	return space_chunk_is_data(native, chunk) ? &pv->moved : &pv->meta_moved;
-}
-
-/* A moved chunk that nothing refers to any more: its target is given up. Under the lock. */
-void forward_drop(struct native *native, uint64_t chunk)
-{
-	struct pv *pv = pv_of(native, chunk);
-	uint64_t target = pv ? pv_forward(pv, chunk) : 0, *entry = NULL;
-
-	if (!is_moved(target) || space_chunk_in_use(native, chunk) ||
-	    space_prepare_frees(native, 2) < 0 || space_touch(native, target) < 0 ||
-	    entry_of(native, chunk, &entry) < 0)
-		return; /* it stays, and may be used again */
-	set_entry(entry, 0);
-	*moved_count(native, chunk) -= 1;
-	space_retire(native, target, 0xffff);
-	/* A root with the entry would look elsewhere for what is written to the chunk itself. */
-	if (space_chunk_is_data(native, chunk))
-		space_retire(native, chunk, 0xffff);
-	if (pv->allocates)
-		space_totals(native);
-}
-
-/* The first chunk of @pv from @chunk on with an entry; the end of its chunks when there is none. */
-static uint64_t next_entry(const struct pv *pv, uint64_t chunk)
-{
-	uint64_t end = pv->format.first_chunk + pv->format.chunks;
-
-	while (chunk < end) {
-		if (!pv_forward_leaf(pv, chunk))
-			chunk = (chunk / FORWARD_CHUNKS + 1) * FORWARD_CHUNKS;
-		else if (pv_forward(pv, chunk))
-			return chunk;
-		else
-			chunk++;
-	}
-	return end;
-}
-
-/* After replay, before anything is written: what was given up meanwhile. */
-void forward_sweep(struct native *native)
-{
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		struct pv *pv = &native->pv[i];
-		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
-
-		for (uint64_t at = next_entry(pv, first); at < end; at = next_entry(pv, at + 1))
-			forward_drop(native, at);
-	}
-}
-
-/* As loaded: how many there are, each to a place that makes sense. */
-int forward_setup(struct native *native)
-{
-	for (unsigned i = 0; i < native->pv_count; i++) {
-		struct pv *pv = &native->pv[i];
-		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
-
-		for (uint64_t at = next_entry(pv, first); at < end; at = next_entry(pv, at + 1)) {
-			uint64_t target = pv_forward(pv, at);
-
-			if (!space_chunk_is_data(native, target) || pv_of(native, target) == pv)
-				return -EIO;
-			*moved_count(native, at) += 1;
-		}
-	}
-	return 0;
 }
 
 /* ---- what is left ---- */
@@ -235,261 +73,57 @@ static bool room_for(const struct native *native, uint64_t chunks)
 	       native->meta_used * 3 <= native->meta_total;
 }
 
-/* ---- moving one chunk ---- */
-static uint32_t *writes_of(struct native *native, uint64_t chunk)
-{
-	return &native->writes[native_bucket(chunk)];
-}
-
-/* All of a chunk at once or, when that fails, the slots of @wanted one by one, the others as zeros:
- * *bad gains those that can not be read. */
-static int read_chunk(struct native *native, uint64_t chunk, uint16_t wanted, uint8_t *buffer,
-		      uint16_t *bad)
-{
-	struct pv *pv = NULL;
-	uint64_t at;
-	int result = pv_locate(native, chunk * CHUNK_SLOTS, &pv, &at) ? 0 : -EIO;
-
-	if (result == 0 && pv_io(pv, DISK_READ, 0, at, buffer, CHUNK) == 0)
-		return 0;
-	for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++) {
-		uint8_t *bytes = buffer + (size_t)slot * VOLUME_SLOT;
-
-		memset(bytes, 0, VOLUME_SLOT);
-		if (wanted & 1u << slot &&
-		    pv_io(pv, DISK_READ, 0, at + slot * (uint64_t)VOLUME_SLOT, bytes, VOLUME_SLOT) <
-			0)
-			*bad |= (uint16_t)(1u << slot);
-	}
-	return result == 0 && *bad ? BAD_CHUNK : result;
-}
-
-static int copy_once(struct native *native, uint64_t from, uint64_t to, uint16_t wanted,
-		     uint16_t *bad)
-{
-	uint8_t *buffer = native->evacuation->buffer;
-	struct pv *target;
-	uint64_t there;
-	int result = read_chunk(native, from, wanted, buffer, bad);
-
-	if (result == 0 && !pv_locate(native, to * CHUNK_SLOTS, &target, &there))
-		result = -EIO;
-	if (result == 0)
-		result = pv_io(target, DISK_WRITE, 0, there, buffer, CHUNK);
-	/* What a transfer bends or loses would be believed where there are no checksums. */
-	if (result == 0)
-		result = pv_io(target, DISK_READ, 0, there, buffer + CHUNK, CHUNK);
-	if (result == 0)
-		result = read_chunk(native, from, wanted, buffer, bad);
-	for (unsigned slot = 0; slot < CHUNK_SLOTS && result == 0; slot++)
-		if (wanted & 1u << slot &&
-		    memcmp(buffer + (size_t)slot * VOLUME_SLOT,
-			   buffer + CHUNK + (size_t)slot * VOLUME_SLOT, VOLUME_SLOT) != 0)
-			result = -EAGAIN;
-	return result;
-}
-
-static int copy_wanted(struct native *native, uint64_t from, uint64_t to, uint16_t wanted,
-		       uint16_t *bad)
-{
-	int result = -EAGAIN;
-
-	for (unsigned tries = 0; tries < 3 && result == -EAGAIN; tries++)
-		result = copy_once(native, from, to, wanted, bad);
-	return result == -EAGAIN ? -EIO : result;
-}
-
-/* ---- what can not be read ---- */
-struct bad {
-	uint64_t chunk;
-	uint16_t mask, mapped;
-	unsigned looks;
-	uint64_t until_ns;
-};
-
-/* map_look_fn: the bad slots that @volume maps in a leaf, as findings. */
-static void note_owners(void *context, const struct nvolume *volume, uint64_t leaf,
-			const struct map_entry *entries)
-{
-	struct native *native = volume->native;
-	struct evacuation *evacuation = native->evacuation;
-	struct bad *bad = context;
-
-	for (unsigned i = 0; i < MAP_CHUNKS * CHUNK_SLOTS; i++) {
-		const struct map_entry *entry = &entries[i / CHUNK_SLOTS];
-		uint64_t offset = (leaf * MAP_CHUNKS * CHUNK_SLOTS + i) * VOLUME_SLOT, address;
-
-		if (!map_slot(entry, i % CHUNK_SLOTS, &address) ||
-		    address / CHUNK_SLOTS != bad->chunk ||
-		    !(bad->mask & 1u << address % CHUNK_SLOTS))
-			continue;
-		bad->mapped |= (uint16_t)(1u << address % CHUNK_SLOTS);
-		if (map_birth(entry, i % CHUNK_SLOTS) <= nvolume_limit(volume, leaf + 1))
-			continue; /* an older one tells */
-		finding_note(native, &(struct finding){.volume = volume->id,
-						       .offset = offset,
-						       .length = VOLUME_SLOT,
-						       .kind = FINDING_MEDIUM});
-		if (evacuation->bad_slots++)
-			continue;
-		snprintf(evacuation->bad_volume, sizeof(evacuation->bad_volume), "%s",
-			 volume->volume.name);
-		evacuation->bad_offset = offset;
-	}
-}
-
-static int look_at_map(struct native *native, struct lane *lane, struct nvolume *volume,
-		       struct bad *bad)
-{
-	uint64_t leaf = 0;
-	int result = 0;
-
-	while (leaf != UINT64_MAX && (result == 0 || result == -EINPROGRESS)) {
-		/* The journal's room, and others' calls, are not to wait for this. */
-		if (native->checkpoint_due || !list_empty(&native->calls) ||
-		    loop_now(native->home) >= bad->until_ns)
-			return -ETIME;
-		if (++bad->looks % BAD_LEAVES == 0)
-			fiber_sleep(0); /* others on this loop */
-		result = map_look(volume, lane, &leaf, note_owners, bad);
-	}
-	return result;
-}
-
-/* Whose the bad slots are: nothing but the maps knows, so all of them are looked through. An error:
- * one could not be, or it would take too long. */
-static int find_owners(struct native *native, struct lane *lane, struct bad *bad)
-{
-	struct tree *table = &native->tree[ROOT_VOLUMES];
-	uint64_t leaf = 0;
-	struct node *node;
-	int result = 0;
-
-	while (result == 0 && tree_next(table, leaf, NULL, &leaf) == 0 && leaf != UINT64_MAX &&
-	       tree_find(table, leaf, false, NULL, &node) == 0) {
-		for (unsigned i = 0; node && i < VOLUMES_PER_LEAF && result == 0; i++)
-			if (node->body->volumes.volume[i])
-				result =
-				    look_at_map(native, lane, node->body->volumes.volume[i], bad);
-		leaf++;
-	}
-	return result;
-}
-
-/* Under BUSY, so nobody's data gets to where it can not be read meanwhile. Takes from @wanted what
- * is in use and yet nobody's: the rest of a chunk that a volume has to itself. */
-static void spare_unmapped(struct native *native, struct lane *lane, uint64_t chunk, uint16_t bad,
-			   uint16_t *wanted)
-{
-	struct evacuation *evacuation = native->evacuation;
-	struct bad found = {
-	    .chunk = chunk, .mask = bad, .until_ns = loop_now(native->home) + BAD_LOOK_NS};
-	uint16_t used, held;
-
-	if (evacuation->bad_chunks >= BAD_LOOKS || !space_chunk_is_data(native, chunk) ||
-	    find_owners(native, lane, &found) < 0)
-		return;
-	native_lock(native);
-	used = space_used_slots(native, chunk);
-	held = space_held_slots(native, chunk);
-	native_unlock(lane);
-	*wanted &= (uint16_t) ~(bad & used & ~held & ~found.mapped);
-}
-
-/* Nobody writes to the chunk meanwhile, so what is wanted of it becomes less at most. */
-static int copy(struct native *native, struct lane *lane, uint64_t from, uint64_t to)
-{
-	struct evacuation *evacuation = native->evacuation;
-	uint16_t wanted, before, bad = 0;
-	int result;
-
-	native_lock(native);
-	wanted = before = space_used_slots(native, from) | space_held_slots(native, from);
-	native_unlock(lane);
-	result = copy_wanted(native, from, to, wanted, &bad);
-	if (result == BAD_CHUNK)
-		spare_unmapped(native, lane, from, bad, &wanted);
-	if (result == BAD_CHUNK && wanted != before) {
-		bad = 0;
-		result = copy_wanted(native, from, to, wanted, &bad);
-	}
-	if (result == BAD_CHUNK) {
-		evacuation->bad_chunks++;
-		evacuation->bad_meta += !space_chunk_is_data(native, from);
-	}
-	return result;
-}
-
-/* Under the lock: a target for @chunk, its entry BUSY. */
-static int begin_chunk(struct native *native, uint64_t chunk, uint64_t *ret_target)
-{
-	uint64_t *entry = NULL;
-	int result = entry_of(native, chunk, &entry);
-
-	if (result == 0)
-		result = space_take_target(native, ret_target);
-	if (result < 0)
-		return result;
-	set_entry(entry, *ret_target | FORWARD_BUSY);
-	native->busy_bucket = native_bucket(chunk);
-	native->busy = true;
-	return 0;
-}
-
-/* Under the lock: the copy is there, or (@result) it could not be made. */
-static int end_chunk(struct native *native, uint64_t chunk, uint64_t target, int result)
-{
-	uint64_t *entry = NULL;
-
-	if (entry_of(native, chunk, &entry) < 0 || space_touch(native, target) < 0)
-		result = result < 0 ? result : -ENOMEM;
-	if (entry && result == 0) {
-		if (space_chunk_is_data(native, chunk))
-			space_uncount(native, chunk);
-		*moved_count(native, chunk) += 1;
-		space_use(native, target, 0xffff);
-		set_entry(entry, target | FORWARD_BOTH);
-	} else {
-		if (entry)
-			set_entry(entry, 0);
-		space_unhold(native, target, 0xffff);
-	}
-	native->busy = false;
-	waiters_wake(&native->busy_waiters, 0);
-	return result;
-}
-
-static int move_chunk(struct native *native, struct lane *lane, uint64_t chunk)
-{
-	struct evacuation *evacuation = native->evacuation;
-	uint64_t target;
-	int result;
-
-	native_lock(native);
-	result = begin_chunk(native, chunk, &target);
-	native_unlock(lane);
-	if (result < 0)
-		return result;
-	for (unsigned looks = 0;
-	     result == 0 && __atomic_load_n(writes_of(native, chunk), __ATOMIC_ACQUIRE); looks++) {
-		fiber_sleep(POLL_NS / 10);
-		result = looks < LOOKS_MAX ? 0 : -EAGAIN;
-	}
-	if (result == 0)
-		result = copy(native, lane, chunk, target);
-	native_lock(native);
-	result = end_chunk(native, chunk, target, result);
-	native_unlock(lane);
-	if (result == 0) {
-		evacuation->chunk[evacuation->count++] = chunk;
-		evacuation->generation = native->generation;
-	}
-	return result == BAD_CHUNK ? 0 : result; /* the others first */
-}
-
 /* ---- the walk ---- */
-/* The next chunk of the device to move, CHUNK_NONE at the end of the pass. */
-static uint64_t next_of_some(struct native *native, unsigned looks)
+static const struct pv *device_of(const struct native *native)
+{
+	return &native->pv[native->evacuation->device];
+}
+
+/* The next copy of a pair on the device, in at most @looks; false, *ret_end: there is none. */
+static bool next_pair(struct native *native, unsigned looks, bool *ret_end)
+{
+	struct evacuation *evacuation = native->evacuation;
+	struct relocation *now = &evacuation->now;
+
+	for (; evacuation->pair_row < native->pv_count;
+	     evacuation->pair_row++, evacuation->pair = 0) {
+		const struct pv *pv = &native->pv[evacuation->pair_row];
+		uint64_t end = pv->format.first_chunk + pv->format.chunks;
+
+		if (evacuation->pair < pv->format.first_chunk)
+			evacuation->pair = pv->format.first_chunk;
+		for (;; evacuation->pair++) {
+			uint64_t first = evacuation->pair = mirror_next(pv, evacuation->pair);
+			unsigned copy;
+
+			if (first >= end)
+				break;
+			if (looks-- == 0)
+				return false;
+			copy = away_copy_on(native, first, device_of(native));
+			if (copy == 2)
+				continue;
+			*now = (struct relocation){.first = first, .copy = copy};
+			now->chunk = pv_resolve(native, copy ? mirror_of(native, first) : first);
+			if (!space_chunk_holds(native, now->chunk) ||
+			    pv_forward(pv_of(native, now->chunk), now->chunk))
+				continue;
+			evacuation->pair++;
+			return true;
+		}
+	}
+	*ret_end = true;
+	return false;
+}
+
+/* A pair's chunk that has stayed, or come into use behind the walk over the pairs. */
+static bool is_pairs(const struct native *native, uint64_t chunk)
+{
+	return mirror_of(native, chunk) || chunkbits_of(&native->evacuation->left, chunk);
+}
+
+/* The next chunk of the device from the cursor on that is in use and not moved, likewise. */
+static bool next_chunk(struct native *native, unsigned looks, bool any, bool *ret_end)
 {
 	struct evacuation *evacuation = native->evacuation;
 
@@ -502,29 +136,106 @@ static uint64_t next_of_some(struct native *native, unsigned looks)
 		if (evacuation->cursor < pv->format.first_chunk)
 			evacuation->cursor = pv->format.first_chunk;
 		for (; evacuation->cursor < end; evacuation->cursor++) {
+			uint64_t chunk = evacuation->cursor;
+
 			if (looks-- == 0)
-				return LOOK_AGAIN;
-			if (space_chunk_holds(native, evacuation->cursor) &&
-			    !pv_forward(pv, evacuation->cursor))
-				return evacuation->cursor++;
+				return false;
+			if (!space_chunk_holds(native, chunk) || pv_forward(pv, chunk) ||
+			    (!any && is_pairs(native, chunk)))
+				continue;
+			evacuation->cursor++;
+			evacuation->now =
+			    (struct relocation){.chunk = chunk,
+						.first = CHUNK_NONE,
+						.nodes = chunkbits_of(&evacuation->nodes, chunk)};
+			return true;
 		}
 	}
-	return CHUNK_NONE;
+	*ret_end = true;
+	return false;
 }
 
-/* A device has millions of chunks: the pool's lock is not held over all of them. */
-static uint64_t next_chunk(struct native *native, struct lane *lane)
+/* What is to be moved next; false: the pass is over. A device has millions of chunks: the pool's
+ * lock is not held over all of them. */
+static bool choose(struct native *native, struct lane *lane)
 {
-	uint64_t chunk;
+	struct evacuation *evacuation = native->evacuation;
+	bool found = false, end = false;
 
-	do {
+	while (!found && !end) {
 		native_lock(native);
-		chunk = next_of_some(native, SCAN_MAX);
+		if (!evacuation->pairs_done && native->mirrored)
+			found = next_pair(native, SCAN_MAX, &evacuation->pairs_done);
+		else
+			found = next_chunk(native, SCAN_MAX, false, &end);
 		native_unlock(lane);
-	} while (chunk == LOOK_AGAIN);
-	return chunk;
+	}
+	return found;
 }
 
+/* Is there anything on the device, whatever it is? Looked at, not only counted. */
+static bool holds_any(struct native *native, struct lane *lane)
+{
+	bool found = false, end = false;
+
+	native->evacuation->cursor = 0;
+	while (!found && !end) {
+		native_lock(native);
+		found = next_chunk(native, SCAN_MAX, true, &end);
+		native_unlock(lane);
+	}
+	return found;
+}
+
+/* ---- metadata ---- */
+static int note_copy(struct native *native, const uint64_t address[2], unsigned blocks,
+		     unsigned copy)
+{
+	uint64_t bits = 0;
+	int result = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t slot = address[copy ^ 1] + (i ? blocks - 1 : 0);
+		const struct pv *pv = pv_of(native, pv_resolve(native, slot / CHUNK_SLOTS));
+
+		if (pv)
+			bits |= 1ull << pv_device_row(native, pv);
+	}
+	for (unsigned i = 0; i < 2 && result == 0; i++) {
+		uint64_t slot = address[copy] + (i ? blocks - 1 : 0);
+		uint64_t chunk = pv_resolve(native, slot / CHUNK_SLOTS);
+		const struct pv *pv = pv_of(native, chunk);
+
+		if (pv && pv->device == device_of(native))
+			result = chunkbits_add(&native->evacuation->nodes, chunk, bits);
+	}
+	return result;
+}
+
+/* spread_look_fn */
+static int note_node(struct native *native, const struct node_pointer *pointer)
+{
+	unsigned blocks = blocks_of(pointer->length);
+	int result = note_copy(native, pointer->address, blocks, 0);
+
+	return result == 0 ? note_copy(native, pointer->address, blocks, 1) : result;
+}
+
+/* None comes to the device since it is being evacuated, so what is known stays true. */
+static int learn_nodes(struct native *native, struct lane *lane)
+{
+	struct evacuation *evacuation = native->evacuation;
+	int result;
+
+	if (evacuation->nodes_known || !native->sb.journal_row)
+		return 0;
+	chunkbits_clear(&evacuation->nodes);
+	result = spread_each(native, lane, note_node);
+	evacuation->nodes_known = result == 0;
+	return result;
+}
+
+/* ---- passes ---- */
 /* Both roots have what was copied: from here on the new places are the only ones. */
 static void switch_over(struct native *native, struct lane *lane)
 {
@@ -532,13 +243,12 @@ static void switch_over(struct native *native, struct lane *lane)
 
 	native_lock(native);
 	while (evacuation->count) {
-		uint64_t chunk = evacuation->chunk[--evacuation->count], *entry;
+		uint64_t chunk = evacuation->batch[--evacuation->count].chunk;
 		struct pv *pv = pv_of(native, chunk);
 		uint64_t target = pv_forward(pv, chunk) & FORWARD_TARGET;
 		struct node *leaf = pv_forward_leaf(pv, chunk);
 
-		entry = &leaf->body->forward.target[chunk % FORWARD_CHUNKS];
-		set_entry(entry, target);
+		forward_set(&leaf->body->forward.target[chunk % FORWARD_CHUNKS], target);
 		forward_drop(native, chunk);
 	}
 	native_unlock(lane);
@@ -549,12 +259,32 @@ static int finish_batch(struct native *native, struct lane *lane)
 	struct evacuation *evacuation = native->evacuation;
 	int result = 0;
 
-	while (result == 0 && ORDER(moved_in_both_roots) &&
+	while (result == 0 && evacuation->count && ORDER(moved_in_both_roots) &&
 	       native->sb.generation < evacuation->generation + 1)
 		result = checkpoint_run(native, lane, false);
 	if (result == 0)
 		switch_over(native, lane);
 	return result;
+}
+
+int evacuate_settle(struct native *native, struct lane *lane)
+{
+	return native->evacuation ? finish_batch(native, lane) : 0;
+}
+
+bool evacuate_spares(const struct native *native, const struct pv *device)
+{
+	const struct evacuation *evacuation = native->evacuation;
+	bool spares = true;
+
+	if (!evacuation || !ORDER(moved_alone_is_not_spared))
+		return true;
+	for (unsigned i = 0; i < evacuation->count; i++)
+		spares &= evacuation->batch[i].spare ||
+			  pv_of(native, evacuation->batch[i].target)->device != device;
+	return spares &&
+	       (!native->busy || evacuation->now.target == CHUNK_NONE || evacuation->now.spare ||
+		pv_of(native, evacuation->now.target)->device != device);
 }
 
 static bool is_paused(const struct native *native)
@@ -567,7 +297,7 @@ bool evacuate_runs(const struct native *native)
 	const struct evacuation *evacuation = native->evacuation;
 
 	return evacuation && !evacuation->failed && !evacuation->empty && !is_paused(native) &&
-	       !native->read_only;
+	       !native->read_only && !away_any(native);
 }
 
 static void say_bad(struct evacuation *evacuation)
@@ -591,7 +321,7 @@ static void say_bad(struct evacuation *evacuation)
 static void fail(struct native *native, int result)
 {
 	struct evacuation *evacuation = native->evacuation;
-	const char *path = native->pv[evacuation->device].disk->path;
+	const char *path = away_path(&native->pv[evacuation->device]);
 
 	if (native->read_only)
 		return;
@@ -610,7 +340,10 @@ static void fail(struct native *native, int result)
 
 static void begin_pass(struct evacuation *evacuation)
 {
-	evacuation->cursor = 0;
+	evacuation->cursor = evacuation->pair = 0;
+	evacuation->pair_row = 0;
+	evacuation->pairs_done = false;
+	chunkbits_clear(&evacuation->left);
 	evacuation->bad_chunks = evacuation->bad_meta = evacuation->bad_slots = 0;
 }
 
@@ -635,27 +368,42 @@ static bool end_pass(struct native *native, struct lane *lane)
 	evacuation->empty = left == 0;
 	if (evacuation->empty)
 		log_notice("pool %s: %s is empty and can be removed", native->sb.name,
-			   native->pv[evacuation->device].disk->path);
+			   away_path(&native->pv[evacuation->device]));
 	/* What is left has been given up, and is kept for a root or two, or for a reader. */
 	evacuation->waited = left && !evacuation->waited;
 	return evacuation->waited && checkpoint_run(native, lane, false) == 0 &&
 	       checkpoint_run(native, lane, false) == 0;
 }
 
+/* One chunk. What can not be read is met again in the next pass: the others first. */
+static int move_one(struct native *native, struct lane *lane)
+{
+	struct evacuation *evacuation = native->evacuation;
+	int result = relocate(native, lane);
+
+	if (result != BAD_CHUNK || evacuation->now.first == CHUNK_NONE)
+		return result == BAD_CHUNK ? 0 : result;
+	return chunkbits_add(&evacuation->left, evacuation->now.chunk, 1);
+}
+
 bool evacuate_some(struct native *native, struct lane *lane)
 {
 	struct evacuation *evacuation = native->evacuation;
-	uint64_t chunk = 0, began = loop_now(native->home);
-	int result = 0;
+	uint64_t began = loop_now(native->home);
+	bool found = true;
+	int result = learn_nodes(native, lane);
 
-	for (unsigned i = 0; i < STEP_CHUNKS && result == 0 && chunk != CHUNK_NONE &&
+	if (result == -EINTR)
+		return false;
+	for (unsigned i = 0; i < STEP_CHUNKS && result == 0 && found && !away_any(native) &&
 			     evacuation->count < BATCH_CHUNKS;
 	     i++) {
-		chunk = next_chunk(native, lane);
-		if (chunk != CHUNK_NONE)
-			result = move_chunk(native, lane, chunk);
+		found = choose(native, lane);
+		if (found)
+			result = move_one(native, lane);
 	}
-	if (result == -EAGAIN) {
+	/* Anew, from the pairs on: what has not been moved now is met there, and as what it is. */
+	if (result == -EAGAIN || away_any(native)) {
 		begin_pass(evacuation);
 		return false;
 	}
@@ -663,7 +411,7 @@ bool evacuate_some(struct native *native, struct lane *lane)
 		fail(native, result);
 		return evacuation->count && finish_batch(native, lane) == 0;
 	}
-	if (chunk == CHUNK_NONE)
+	if (!found)
 		return end_pass(native, lane);
 	if (evacuation->count == BATCH_CHUNKS && finish_batch(native, lane) < 0)
 		return false;
@@ -678,6 +426,8 @@ void evacuate_free(struct native *native)
 	if (!native->evacuation)
 		return;
 	heap_free(native->evacuation->buffer);
+	chunkbits_clear(&native->evacuation->left);
+	chunkbits_clear(&native->evacuation->nodes);
 	heap_free(native->evacuation);
 	native->evacuation = NULL;
 }
@@ -694,6 +444,7 @@ static int evacuation_new(struct native *native, unsigned device)
 		return -ENOMEM;
 	}
 	evacuation->device = device;
+	evacuation->now.target = CHUNK_NONE;
 	return 0;
 }
 
@@ -772,6 +523,52 @@ static int refuse_room(struct native_call *mine, uint64_t left)
 		       mine->devices[0].path, (unsigned long long)(left * CHUNK >> 20) + 1);
 }
 
+/* Under the lock: of the pairs that have a copy on the device, how many have the other one on each
+ * of the others, by row. */
+static uint64_t count_pairs(const struct native *native, unsigned device, uint64_t *ret_beside)
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < native->pv_count && native->mirrored; i++) {
+		const struct pv *pv = &native->pv[i];
+		uint64_t end = pv->format.first_chunk + pv->format.chunks;
+		uint64_t at = mirror_next(pv, pv->format.first_chunk);
+
+		for (; at < end; at = mirror_next(pv, at + 1)) {
+			unsigned copy = away_copy_on(native, at, &native->pv[device]);
+			uint64_t other = copy ? at : mirror_of(native, at);
+
+			if (copy == 2)
+				continue;
+			ret_beside[pv_device_row(native,
+						 pv_of(native, pv_resolve(native, other)))]++;
+			count++;
+		}
+	}
+	return count;
+}
+
+/* Under the lock, with the device out of use: do the others take its copies of pairs, each beside
+ * the pair's other one, and what is promised? */
+static bool pairs_fit(const struct native *native, unsigned device)
+{
+	uint64_t beside[POOL_DEVICES_MAX] = {0}, free[POOL_DEVICES_MAX] = {0}, sum = 0;
+	uint64_t count = count_pairs(native, device, beside);
+	bool fit = true;
+
+	if (!mirror_any(native))
+		return true;
+	for (unsigned i = 0; i < native->pv_count; i++)
+		if (native->pv[i].allocates) {
+			free[pv_device_row(native, &native->pv[i])] += native->pv[i].free_chunks;
+			sum += native->pv[i].free_chunks;
+		}
+	for (unsigned i = 0; i < native->pv_count; i++)
+		fit &= beside[i] <= sum - free[i];
+	return fit && (!native->promised_pairs ||
+		       native->promised_pairs + count <= balance_pairs(native, true));
+}
+
 /* Mirrored volumes were there, and both roots may still say that the journal is there, too. */
 static int leave_journal(struct native_call *mine, struct lane *lane, unsigned device)
 {
@@ -794,11 +591,7 @@ static int start(struct native_call *mine, struct lane *lane, unsigned device)
 
 	if (native->evacuation)
 		return err_set(&mine->call->err, -EBUSY, "%s is being evacuated",
-			       native->pv[native->evacuation->device].disk->path);
-	if (mirror_any(native))
-		return err_set(&mine->call->err, -EBUSY,
-			       "pool %s has mirrored volumes, whose devices can not be evacuated",
-			       native->sb.name);
+			       away_path(device_of(native)));
 	if (device == 0)
 		return err_set(&mine->call->err, -EINVAL, "%s has the journal of pool %s and stays",
 			       mine->devices[0].path, native->sb.name);
@@ -813,7 +606,11 @@ static int start(struct native_call *mine, struct lane *lane, unsigned device)
 	for (unsigned i = device; i < native->pv_count; i++)
 		if (is_of(native, i, device))
 			meta += meta_left(native, i);
-	if (!room_for(native, meta))
+	if (native->active_devices < 2 && mirror_any(native))
+		result = err_set(&mine->call->err, -EBUSY,
+				 "pool %s has mirrored volumes, which need two devices beside %s",
+				 native->sb.name, mine->devices[0].path);
+	else if (!room_for(native, meta) || !pairs_fit(native, device))
 		result = refuse_room(mine, left);
 	if (result == 0 && !mine->call->dry)
 		result = prepare_tree(native);
@@ -935,8 +732,7 @@ int evacuate_remove(struct native_call *mine, struct lane *lane)
 	if (result < 0)
 		return result;
 	if (native->evacuation && native->evacuation->device == device) {
-		native->evacuation->cursor = 0; /* looked at, not only counted */
-		all = next_chunk(native, lane) == CHUNK_NONE;
+		all = !holds_any(native, lane);
 	}
 	native_lock(native);
 	left = chunks_left(native, device, &moved);

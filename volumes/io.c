@@ -464,31 +464,45 @@ int piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsig
 	return 0;
 }
 
+/* What is written to a chunk that is being moved goes to its new place, too. A copy there does not
+ * count when its device goes. */
+static int write_moving(struct piece *piece, unsigned slot, unsigned count,
+			const struct pv_place *place, bool paired,
+			void (*done)(struct disk_request *request, int result))
+{
+	int result = 0;
+
+	if (ORDER(moving_is_written_twice))
+		result = piece_transfer_to(piece, DISK_WRITE, slot, count, place, paired, done);
+	return result == -EIO && paired && !pv_is_here(place->pv) ? 0 : result;
+}
+
 /* To both copies, or to the one there is when the other one's device is away. */
 static int write_pair(struct piece *piece, unsigned slot, unsigned count,
-		      const struct pv_place *first,
 		      void (*done)(struct disk_request *request, int result))
 {
 	const struct native *native = piece->io->lane->native;
-	struct pv_place second;
+	uint64_t address = piece->address[slot], chunk = address / CHUNK_SLOTS;
 	unsigned missing = 0;
 	int result = 0;
 
 	for (unsigned copy = 0; copy < 2; copy++) {
-		uint64_t chunk = piece->address[slot] / CHUNK_SLOTS;
-		bool there =
-		    copy ? mirror_place(native, piece->address[slot], &second) : first != NULL;
+		struct pv_place places[2];
+		unsigned have = copy ? mirror_places(native, address, places)
+				     : pv_places(native, address, places);
 		int here = -EIO;
 
 		if (copy && !ORDER(mirror_writes_both))
 			continue;
-		if (there)
-			here = piece_transfer_to(piece, DISK_WRITE, slot, count,
-						 copy ? &second : first, true, done);
+		if (have)
+			here = piece_transfer_to(piece, DISK_WRITE, slot, count, &places[0], true,
+						 done);
 		if (here == -EIO && away_has(native, copy ? mirror_of(native, chunk) : chunk))
 			missing++;
 		else if (here < 0)
 			result = here;
+		if (result == 0 && have == 2)
+			result = write_moving(piece, slot, count, &places[1], true, done);
 	}
 	piece->degraded |= missing != 0;
 	return missing == 2 ? -EIO : result;
@@ -512,25 +526,23 @@ static int read_pair(struct piece *piece, unsigned slot, unsigned count,
 	return result;
 }
 
-/* What is written to a chunk that is being moved goes to its old and its new place, and to the
- * second copy. */
 static void transfer_start(struct piece *piece, enum disk_op op, unsigned slot, unsigned count,
 			   void (*done)(struct disk_request *request, int result))
 {
 	const struct native *native = piece->io->lane->native;
 	struct pv_place places[2];
-	unsigned have = pv_places(native, piece->address[slot], places);
+	bool paired = mirror_of(native, piece->address[slot] / CHUNK_SLOTS) != 0;
+	unsigned have = paired ? 0 : pv_places(native, piece->address[slot], places);
 	int result;
 
-	if (!mirror_of(native, piece->address[slot] / CHUNK_SLOTS))
+	if (paired)
+		result = op == DISK_WRITE ? write_pair(piece, slot, count, done)
+					  : read_pair(piece, slot, count, done);
+	else
 		result = have ? piece_transfer_to(piece, op, slot, count, &places[0], false, done)
 			      : -EIO;
-	else if (op == DISK_WRITE)
-		result = write_pair(piece, slot, count, have ? &places[0] : NULL, done);
-	else
-		result = read_pair(piece, slot, count, done);
-	if (result == 0 && have == 2 && op == DISK_WRITE && ORDER(moving_is_written_twice))
-		result = piece_transfer_to(piece, op, slot, count, &places[1], false, done);
+	if (result == 0 && have == 2 && op == DISK_WRITE)
+		result = write_moving(piece, slot, count, &places[1], false, done);
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 }

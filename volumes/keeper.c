@@ -115,7 +115,8 @@ static int check_mirror(struct native_call *mine)
 	if (native->active_devices < 2)
 		return err_set(err, -EINVAL, "a mirrored volume needs two devices, pool %s has one",
 			       native->sb.name);
-	if (native->evacuation)
+	/* The first one gives the journal its second copy, on a device that stays. */
+	if (native->evacuation && !native->sb.journal_row)
 		return err_set(err, -EBUSY, "a device of pool %s is being evacuated",
 			       native->sb.name);
 	return 0;

@@ -20,8 +20,8 @@
  *    both are kept until both roots know: an older one would still write, or read, both.
  * M4 Which of two copies is right is for the checksum to say; without one there is no mirror.
  *
- * A pair stays where it is: a device is not evacuated while there are any. What happens when one is
- * gone: away.c. */
+ * Either chunk may be moved to another device, as any chunk is (forward.c). What happens when a
+ * device is gone: away.c. */
 
 /* ---- the tree ---- */
 static struct node *leaf_at(const struct pv *pv, uint64_t chunk)
@@ -47,12 +47,22 @@ uint64_t mirror_of(const struct native *native, uint64_t chunk)
 		    : 0;
 }
 
-bool mirror_place(const struct native *native, uint64_t slot, struct pv_place *ret_place)
+unsigned mirror_places(const struct native *native, uint64_t slot, struct pv_place ret_places[2])
 {
 	uint64_t second = mirror_of(native, slot / CHUNK_SLOTS);
 
-	return second && pv_locate(native, second * CHUNK_SLOTS + slot % CHUNK_SLOTS,
-				   &ret_place->pv, &ret_place->offset);
+	return second ? pv_places(native, second * CHUNK_SLOTS + slot % CHUNK_SLOTS, ret_places)
+		      : 0;
+}
+
+bool mirror_place(const struct native *native, uint64_t slot, struct pv_place *ret_place)
+{
+	struct pv_place places[2];
+
+	if (!mirror_places(native, slot, places))
+		return false;
+	*ret_place = places[0];
+	return true;
 }
 
 void mirror_leaf_init(struct native *native, struct node *node)
@@ -217,6 +227,8 @@ int mirror_pair(struct native *native, uint64_t chunk)
 
 	if (mirror_of(native, chunk))
 		return 0;
+	if (!pv_of(native, pv_resolve(native, chunk))->allocates)
+		return -ENOSPC; /* its contents are on a device that is being evacuated */
 	second = space_take_second(native, chunk);
 	if (second == CHUNK_NONE)
 		return -ENOSPC;

@@ -670,6 +670,9 @@ unsigned balance_turn(struct native *native);
  * none, for what is left of pairs is others'. */
 unsigned balance_first(const struct native *native, const struct nvolume *volume, enum room room,
 		       unsigned turn);
+/* The row for a chunk that is moved, on none of the devices @avoid (rows, by bit); pv_count: none.
+ */
+unsigned balance_target(struct native *native, uint64_t avoid);
 /* The row for the second chunk of a pair whose first one is on @first; pv_count: none. */
 unsigned balance_second(const struct native *native, const struct pv *first);
 /* So many pairs can be made at most, of what is @free, or of all there is, whatever their sum. */
@@ -710,8 +713,9 @@ void space_use(struct native *native, uint64_t chunk, uint16_t mask);
 /* Any chunk, also of metadata: has it slots in use; or in use or held? */
 bool space_chunk_holds(const struct native *native, uint64_t chunk);
 bool space_chunk_in_use(const struct native *native, uint64_t chunk);
-/* A free chunk for the contents of another one, held as above. */
-int space_take_target(struct native *native, uint64_t *ret_chunk);
+/* A free chunk for the contents of another one, held as above, on none of the devices @avoid (rows,
+ * by bit). -EAGAIN: not just now. */
+int space_take_target(struct native *native, uint64_t avoid, uint64_t *ret_chunk);
 /* It is being moved: its target counts instead. */
 void space_uncount(struct native *native, uint64_t chunk);
 /* Clear used bits; reusable when the record @lsn is confirmed and readers have gone (I3).
@@ -756,7 +760,7 @@ bool measure_reclaimable(const struct nvolume *snapshot, uint64_t *ret_chunks);
 void measure_slot(struct measure *measure, uint64_t address); /* for map_reap() */
 void measure_free(struct native *native);
 
-/* ---- evacuate.c; under the lock, but for those of pool.h ---- */
+/* ---- forward.c, evacuate.c; under the lock, but for those of pool.h ---- */
 void forward_leaf_init(struct native *native, struct node *node);
 int forward_rooms(struct native *native);  /* before leaves are loaded or made */
 int forward_setup(struct native *native);  /* with all trees loaded, before space_setup() */
@@ -768,6 +772,10 @@ bool evacuate_runs(const struct native *native);
 /* One step, in the keeper's fiber, without the lock. False: nothing to do for now. */
 bool evacuate_some(struct native *native, struct lane *lane);
 void evacuate_free(struct native *native);
+/* In the keeper's fiber: what is in two places now has one when it returns 0. */
+int evacuate_settle(struct native *native, struct lane *lane);
+/* Is there another copy of all that is just being moved to @device? */
+bool evacuate_spares(const struct native *native, const struct pv *device);
 void native_evacuate(struct pool *pool, const char *path, enum pool_evacuate_action action,
 		     struct pool_call *call);
 void native_remove(struct pool *pool, const char *path, struct pool_call *call);
@@ -778,6 +786,8 @@ void evacuate_info(const struct native *native, unsigned device, struct pool_dev
 /* The chunk with the second copy of @chunk's contents, 0: there is none. Context: any. */
 uint64_t mirror_of(const struct native *native, uint64_t chunk);
 bool mirror_place(const struct native *native, uint64_t slot, struct pv_place *ret_place);
+/* Where a write of the second copy has to go, as pv_places() says it of the first; 0: nowhere. */
+unsigned mirror_places(const struct native *native, uint64_t slot, struct pv_place ret_places[2]);
 void mirror_leaf_init(struct native *native, struct node *node);
 /* In the keeper, before its checkpoint: the tree is as large as the pool. */
 int mirror_begin(struct native *native);
@@ -912,6 +922,10 @@ static inline uint32_t csum_of(uint32_t crc)
 }
 int csum_find(struct native *native, uint64_t chunk, bool create, struct waiter *waiter,
 	      struct node **ret_node);
+/* In a fiber, without the lock: what the slots of a chunk must sum to (0: not known), and which of
+ * them matter. */
+int csum_look_up(struct native *native, struct lane *lane, uint64_t chunk,
+		 uint32_t expected[CHUNK_SLOTS], uint16_t *ret_wanted);
 static inline uint32_t *csum_at(struct node *node, uint64_t chunk)
 {
 	return &node->body->csum.crc[chunk % CSUM_CHUNKS * CHUNK_SLOTS];

@@ -702,8 +702,8 @@ static int start(struct opening *opening)
 	if (result == 0) {
 		native_lock(native);
 		space_replayed(native);
-		forward_sweep(native);
 		mirror_sweep(native);
+		forward_sweep(native);
 		result = evacuate_opened(native);
 		native_unlock(lane);
 	}

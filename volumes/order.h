@@ -62,6 +62,10 @@
  * writes_wait_for_copy              io_write.c      no write is in the middle of its chunk's copy
  * moving_is_written_twice           io.c            both places of a chunk have all that is written
  * moved_in_both_roots               evacuate.c      ... until both roots know the new one
+ * moved_beside_its_pair             relocate.c      E1: both copies of a pair on one device: none
+ * pair_is_counted_by_its_first      relocate.c      E1: no write to the pair is in the middle of it
+ * moved_nodes_are_pinned            relocate.c      E2: who has both copies of a node is not spared
+ * moved_alone_is_not_spared         evacuate.c      E3: nor what is moved there and nowhere durable
  * label_wiped_after_both_roots      evacuate.c      an older root finds the device it names
  * mirror_writes_both                io.c            a write is in both copies
  * mirror_record_before_use          mirror.c        M1: who knows a slot knows both its places

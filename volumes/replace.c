@@ -260,6 +260,9 @@ int replace_offline(struct native_call *mine, struct lane *lane)
 	if (!device)
 		return -ENOENT;
 	result = away_refuse(native, err);
+	if (result == 0 && native->evacuation)
+		result =
+		    err_set(err, -EBUSY, "a device of pool %s is being evacuated", native->sb.name);
 	if (result == 0)
 		result = two_roots(native, lane);
 	if (result < 0)
@@ -450,6 +453,8 @@ int replace_device(struct native_call *mine, struct lane *lane)
 		result = check_alone(native, lane, device, err);
 	if (result == 0)
 		result = check_nodes(device, mine->force, err);
+	if (result == 0 && !mine->call->dry)
+		result = evacuate_settle(native, lane);
 	if (result == 0 && !mine->call->dry)
 		result = away_let_go(native, device, err);
 	if (result == 0)

@@ -295,17 +295,16 @@ int space_take_chunk(struct native *native, struct nvolume *volume, enum room ro
 	return 0;
 }
 
-int space_take_target(struct native *native, uint64_t *ret_chunk)
+int space_take_target(struct native *native, uint64_t avoid, uint64_t *ret_chunk)
 {
-	uint64_t chunk = CHUNK_NONE;
+	unsigned row = balance_target(native, avoid);
+	uint64_t chunk = row < native->pv_count ? take_from_pv(native, row) : CHUNK_NONE;
 
-	if (native->active_devices)
-		chunk = take_from_any(native, balance_turn(native));
 	if (chunk == CHUNK_NONE)
 		return -ENOSPC;
 	set_bits(native, leaf_of(native, chunk), chunk, 0, 0xffff);
-	if (pv_forward(pv_of(native, chunk),
-		       chunk)) { /* free, but its number still stands for another */
+	/* free, but its number still stands for another, or has a pair */
+	if (pv_forward(pv_of(native, chunk), chunk) || mirror_of(native, chunk)) {
 		space_unhold(native, chunk, 0xffff);
 		return -EAGAIN;
 	}
@@ -624,8 +623,8 @@ void space_release(struct native *native)
 			list_push_front(&native->quarantine_spare, &item->link);
 			native->quarantine_spares++;
 		}
+		mirror_drop(native, chunk); /* the pair before what says where it is (forward.c) */
 		forward_drop(native, chunk);
-		mirror_drop(native, chunk);
 	}
 }
 

@@ -33,7 +33,8 @@ struct spread {
 	struct native *native;
 	struct lane *lane;
 	unsigned touched;
-	uint64_t pins, left; /* rows of devices; nodes that stay */
+	uint64_t pins, left;  /* rows of devices; nodes that stay */
+	spread_look_fn *each; /* it is for somebody else */
 };
 
 struct pv *spread_pin(const struct native *native, const struct node_pointer *pointer)
@@ -109,6 +110,8 @@ static int look(struct spread *spread, struct tree *tree, unsigned level, uint64
 	if (result < 0 || !pointer.generation || is_parents(tree, &pointer, level, index))
 		return result;
 	*ret_there = true;
+	if (spread->each)
+		return spread->each(native, &pointer);
 	pin = spread_pin(native, &pointer);
 	if (!pin)
 		return 0;
@@ -198,6 +201,19 @@ static int walk_all(struct spread *spread)
 					      : result;
 }
 
+int spread_each(struct native *native, struct lane *lane, spread_look_fn *look)
+{
+	struct spread spread = {.native = native, .lane = lane, .each = look};
+
+	return walk_all(&spread);
+}
+
+void spread_pinned(struct native *native, struct pv *device)
+{
+	device->pinned = device->pinned_again = true;
+	native->spread_wanted = true;
+}
+
 static void set_pins(struct spread *spread)
 {
 	struct native *native = spread->native;
@@ -261,8 +277,10 @@ bool spread_due(const struct native *native)
 void spread_some(struct native *native, struct lane *lane)
 {
 	struct spread spread = {.native = native, .lane = lane};
-	int result;
+	int result = evacuate_settle(native, lane); /* each node is to be in one place */
 
+	if (result < 0)
+		return;
 	for (unsigned i = 0; i < native->pv_count; i++)
 		native->pv[i].pinned_again = false;
 	result = walk_all(&spread);

@@ -72,7 +72,7 @@ def making(points, daemon, files):
     points.point(counts == [[1, 1], [1, 1]], "what is written is once on either device", counts)
     used = daemon.json("pool", "show", "tank")["used_bytes"]
     points.point(used >= 64 * MIB, "and takes space twice", used)
-    refused(points, daemon, "mirrored", "pool", "evacuate", "tank", files[1])
+    refused(points, daemon, "journal", "pool", "evacuate", "tank", files[1])
 
 
 def made_otherwise(points, daemon, folder):

@@ -97,6 +97,15 @@ static void mirror_draw(struct profile *profile, struct rng *rng)
 	profile->checkpoints = profile->manage = 2;
 }
 
+/* A third device and a fourth come, are evacuated and go, while pairs have chunks on them. */
+static void moves_draw(struct profile *profile, struct rng *rng)
+{
+	profile->moves = true;
+	disks_draw(profile, rng);
+	profile->devices = 2;
+	profile->slow_writes = 0;
+}
+
 /* One device comes and goes, the first or the second, and no request is to notice. */
 static void pulls_draw(struct profile *profile, struct rng *rng)
 {
@@ -237,6 +246,10 @@ void profile_draw(struct profile *profile, uint64_t seed, const struct subject *
 	/* what has one copy there keeps a device from being replaced */
 	profile->before = profile->grows && !profile->replaces;
 	profile->before_at = profile->before && rng_one_in(&rng, 2);
+	rng.state = rng_mix(seed ^ 0x6d6f7665);
+	if (profile->mirror && !profile->full && !profile->grows && !profile->replaces &&
+	    !profile->calm && !profile->after_deletions && rng_one_in(&rng, 3))
+		moves_draw(profile, &rng);
 	if (!profile->full)
 		return;
 	profile->volumes = 4;
@@ -310,7 +323,8 @@ int life_wait(struct life *life, const char *what)
 	return life->call_result;
 }
 
-const char *const life_device_paths[LIFE_DEVICES] = {"/sim/pv0", "/sim/pv1", "/sim/pv2"};
+const char *const life_device_paths[LIFE_DEVICES] = {"/sim/pv0", "/sim/pv1", "/sim/pv2",
+						     "/sim/pv3"};
 
 void life_start_create(struct life *life)
 {
@@ -1004,12 +1018,13 @@ static bool find_device(struct life *life, const char *path, struct pool_device_
 /* False: let the one that is being evacuated get on with it. */
 static bool disk_plan(struct life *life)
 {
-	unsigned index = (unsigned)rng_below(&life->rng, LIFE_DEVICES);
+	unsigned count = life_devices(life->profile);
+	unsigned index = (unsigned)rng_below(&life->rng, count);
 	struct pool_device_info info;
 
 	/* The one that is being evacuated is the one to go on with. */
 	for (unsigned i = 0; pool_device_info(life->pool, i, &info); i++)
-		for (unsigned j = 0; j < LIFE_DEVICES && info.state != DEVICE_ACTIVE; j++)
+		for (unsigned j = 0; j < count && info.state != DEVICE_ACTIVE; j++)
 			if (strcmp(info.path, life_device_paths[j]) == 0)
 				index = j;
 	life->manage_path = life_device_paths[index];
@@ -1039,12 +1054,26 @@ static void start_disk(struct life *life)
 	pool_evacuate(life->pool, life->manage_path, action, &life->call);
 }
 
+/* A pool that has none needs all its devices. */
+static bool has_mirrored(const struct life *life)
+{
+	struct volume *volume = pool_volume_next(life->pool, NULL);
+
+	while (volume && !volume->mirror)
+		volume = pool_volume_next(life->pool, volume);
+	volume_unref(volume);
+	return volume != NULL;
+}
+
 /* The others have not enough room, or it is the first one, or there are no rows left; or a reader
  * still looks at what was given up. */
 static bool disk_refused(const struct life *life, int result)
 {
 	if (life->manage == MANAGE_ONLINE) /* that it was gone is not known, or it is another */
 		return result == -EINVAL || (life->profile->replaces && result == -EPROTO);
+	if (life->manage ==
+	    MANAGE_CREATE) /* the first mirrored one, and where its journal would be */
+		return life->profile->moves && result == -EBUSY && !has_mirrored(life);
 	return life->manage == MANAGE_DISK &&
 	       (result == -ENOSPC || result == -EINVAL || result == -EBUSY);
 }
@@ -1254,17 +1283,6 @@ static bool replace_plan(struct life *life)
 	life->gone = 0;
 	life->manage = MANAGE_REPLACE;
 	return true;
-}
-
-/* A pool that has none needs all its devices. */
-static bool has_mirrored(const struct life *life)
-{
-	struct volume *volume = pool_volume_next(life->pool, NULL);
-
-	while (volume && !volume->mirror)
-		volume = pool_volume_next(life->pool, volume);
-	volume_unref(volume);
-	return volume != NULL;
 }
 
 /* The other one is whole, and has all it takes to go on alone. */

@@ -57,6 +57,7 @@ struct profile {
 	bool after_deletions; /* crashes come some writes after a snapshot is deleted */
 	bool mirror;          /* most volumes have two copies */
 	bool mirror_all;      /* all of them, and no single fault is to fail a read */
+	bool moves;           /* ... and devices that have copies are evacuated */
 	unsigned pulls;       /* of 4000 rounds: one of the two devices is pulled, or is back */
 	unsigned replaces;    /* one in so many times another is put in its place; 0: never */
 	unsigned victim;      /* 0, 1: the first or the second device goes first; .. */
@@ -105,11 +106,13 @@ enum manage {
 };
 
 /* The devices there are, some of them the pool's: the first profile->devices when it is made. */
-#define LIFE_DEVICES 3u
+#define LIFE_DEVICES 4u
 extern const char *const life_device_paths[LIFE_DEVICES];
 static inline unsigned life_devices(const struct profile *profile)
 {
-	return profile->disks || profile->replaces ? LIFE_DEVICES : profile->devices;
+	return profile->moves                        ? LIFE_DEVICES
+	       : profile->disks || profile->replaces ? 3
+						     : profile->devices;
 }
 
 struct life {

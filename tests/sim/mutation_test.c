@@ -65,6 +65,7 @@ static const struct {
  * failure: a unit test with the engine of the mutants does. */
 #define AWAY   "build/mutation/away_test"
 #define MIRROR "build/mutation/mirror_test"
+#define MOVES  "build/mutation/mirror_moves_test"
 static const struct unit {
 	const char *name, *program, *test;
 } units[] = {
@@ -83,6 +84,9 @@ static const struct unit {
     {"pinned_is_said", AWAY, "test_began_with_snapshot*"},
     {"opened_alone_is_another", AWAY, "test_split*"},
     {"consent_before_writes", AWAY, "test_consent_said*"},
+    {"moved_beside_its_pair", MOVES, "test_moves"},
+    {"moved_nodes_are_pinned", MOVES, "test_nodes_pin"},
+    {"moved_alone_is_not_spared", MOVES, "test_alone_keeps_it"},
 };
 #define UNITS        (sizeof(units) / sizeof(*units))
 #define UNIT_SECONDS 120u

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tests/unit/volumes/bench_pool.h"
+#include "tests/unit/volumes/bench_worn.h"
 
 #include <fcntl.h>
 
@@ -445,69 +445,6 @@ static void test_evacuate_no_room(void **state)
 }
 
 /* ---- a device with sectors that can not be read ---- */
-static const struct world_ops *sound;
-static struct world_ops worn;
-static struct {
-	const char *path;
-	uint64_t offset[4];
-	unsigned count;
-} scratches;
-
-struct failing {
-	struct message message;
-	struct disk_request *request;
-};
-
-static void fail_now(struct message *message)
-{
-	struct failing *failing = container_of(message, struct failing, message);
-	struct disk_request *request = failing->request;
-
-	heap_free(failing);
-	request->done(request, -EIO);
-}
-
-static void worn_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
-{
-	struct failing *failing;
-
-	for (unsigned i = 0; i < scratches.count; i++) {
-		if (request->op != DISK_READ || strcmp(disk->path, scratches.path) != 0 ||
-		    request->offset >= scratches.offset[i] + 4096 ||
-		    request->offset + request->length <= scratches.offset[i])
-			continue;
-		failing = heap_zalloc(sizeof(*failing));
-		assert_non_null(failing);
-		failing->request = request;
-		loop_post(loop, &failing->message, fail_now);
-		return;
-	}
-	sound->disk_submit(loop, disk, request);
-}
-
-static int worn_open(const char *path, unsigned flags, uint64_t size, struct disk **ret_disk,
-		     struct err *err)
-{
-	int result = sound->disk_open(path, flags, size, ret_disk, err);
-
-	if (result == 0)
-		(*ret_disk)->world = &worn;
-	return result;
-}
-
-static void worn_setup(struct bench *bench)
-{
-	bench_setup(bench);
-	loop_destroy(bench->loop);
-	memset(&scratches, 0, sizeof(scratches));
-	sound = bench->world;
-	worn = *sound;
-	worn.disk_open = worn_open;
-	worn.disk_submit = worn_submit;
-	bench->world = &worn;
-	assert_int_equal(loop_create(bench->world, &bench->loop, &bench->err), 0);
-}
-
 /* The slot of the volume's byte @at: which device, and where on it. */
 static unsigned place_of(struct bench *bench, uint64_t at, uint64_t *ret_slot, uint64_t *ret_offset)
 {
