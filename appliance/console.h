@@ -79,6 +79,11 @@ void put(struct screen *screen, const char *format, ...) __attribute__((format(p
 /* screen_compose: what the machine is and how to reach it, 24 lines of 80 columns.
  * @language: the key that changes it is offered. */
 void screen_compose(struct screen *screen, bool language);
+/* Of it: the pools of a status, each with what is used of its size. */
+void screen_pools(struct screen *screen, const json_t *pools);
+/* The two worst alerts that fire, each on one line, or on two while that leaves @below of the
+ * screen's rows to what comes then. Are there any? */
+bool screen_alerts(struct screen *screen, const json_t *alerts, unsigned below);
 
 /* qr_put: @text as a QR code (ISO/IEC 18004, error correction L) in half blocks from line @row of
  * the terminal, its last column @right; light modules are drawn, two of them around it, one when

@@ -12,6 +12,7 @@
 
 #include "appliance/console.h"
 #include "core/control.h"
+#include "core/size.h"
 
 #define ANSWER_MS    5000
 #define HELPER_MS    30000 /* its own services take their time */
@@ -22,6 +23,8 @@
 #define ADDRESSES    3 /* lines of them */
 #define POOLS        3
 #define ALERTS       2
+#define ROWS         25
+#define BELOW        3  /* rows behind the alerts: the verdict with a free one, and the keys */
 #define LINE_COLUMNS 73 /* and what stands before and behind */
 #define QR_ROW       2
 #define QR_RIGHT     80 /* its last column */
@@ -111,7 +114,7 @@ static void put_web(struct screen *screen, const char *url)
 		put(screen, "%s%02X%s", i % 16 ? ":" : "  ", digest[i], i % 16 == 15 ? "\r\n" : "");
 }
 
-static void put_pools(struct screen *screen, const json_t *pools)
+void screen_pools(struct screen *screen, const json_t *pools)
 {
 	size_t index;
 	json_t *pool;
@@ -121,8 +124,9 @@ static void put_pools(struct screen *screen, const json_t *pools)
 		put(screen, "    %s\r\n", text(TEXT_NO_POOL));
 	json_array_foreach(pools, index, pool)
 	{
-		double size = (double)json_integer_value(json_object_get(pool, "size_bytes"));
-		double used = (double)json_integer_value(json_object_get(pool, "used_bytes"));
+		json_int_t size = json_integer_value(json_object_get(pool, "size_bytes"));
+		json_int_t used = json_integer_value(json_object_get(pool, "used_bytes"));
+		char of[32], full[32];
 
 		if (index == POOLS) {
 			put(screen, "    ...\r\n");
@@ -131,7 +135,8 @@ static void put_pools(struct screen *screen, const json_t *pools)
 		put(screen, "    %s  %s", json_string_value(json_object_get(pool, "name")),
 		    json_string_value(json_object_get(pool, "state")));
 		if (size > 0) /* which of one that is not there is not known */
-			put(screen, "  %.0f / %.0f GiB", used / (1 << 30), size / (1 << 30));
+			put(screen, "  %s / %s", size_format((uint64_t)used, full, sizeof full),
+			    size_format((uint64_t)size, of, sizeof of));
 		put(screen, "\r\n");
 	}
 }
@@ -215,30 +220,74 @@ static bool obeyed(const char *at)
 	return byte < ' ' || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next < 0xa0);
 }
 
-/* One line of @sentence: a screen has 25. What is not ASCII is two columns wide. */
-static void put_line(struct screen *screen, const char *sentence)
+static unsigned columns_of(const char *at)
 {
-	char line[3 * LINE_COLUMNS];
-	size_t length = 0;
+	unsigned char byte = (unsigned char)*at;
 
-	for (unsigned columns = 0; *sentence && length < sizeof line - 4; sentence++) {
-		unsigned char byte = (unsigned char)*sentence;
-
-		if ((byte & 0xc0) != 0x80 && (columns += byte < 0x80 ? 1 : 2) > LINE_COLUMNS)
-			break;
-		if (obeyed(sentence)) {
-			line[length++] = '?';
-			sentence += byte == 0xc2;
-		} else {
-			line[length++] = *sentence;
-		}
-	}
-	line[length] = '\0';
-	put(screen, "  ! %s%s\r\n", line, *sentence ? ".." : "");
+	if ((byte & 0xc0) == 0x80) /* belongs to the one before it */
+		return 0;
+	return byte < 0x80 ? 1 : 2;
 }
 
-static unsigned put_alerts_of(struct screen *screen, const json_t *alerts, const char *severity,
-			      unsigned shown)
+/* How many bytes of @sentence a line takes: up to a space in its second half, or (in Chinese) to
+ * its end. What is not ASCII is two columns wide. */
+static size_t line_of(const char *sentence)
+{
+	size_t length = 0, words = 0;
+
+	for (unsigned columns = 0; sentence[length]; length++) {
+		columns += columns_of(sentence + length);
+		if (sentence[length] == ' ')
+			words = length;
+		if (columns > LINE_COLUMNS)
+			return words > length / 2 ? words : length;
+	}
+	return length;
+}
+
+static void put_part(struct screen *screen, const char *before, const char *sentence, size_t length,
+		     const char *behind)
+{
+	char line[3 * LINE_COLUMNS];
+	size_t at = 0;
+
+	for (size_t i = 0; i < length && at < sizeof line - 1; i++) {
+		if (obeyed(sentence + i)) {
+			line[at++] = '?';
+			i += (unsigned char)sentence[i] == 0xc2;
+		} else {
+			line[at++] = sentence[i];
+		}
+	}
+	line[at] = '\0';
+	put(screen, "  %s %s%s\r\n", before, line, behind);
+}
+
+/* On @most lines; the last of them says whether that was not enough. How many it took. */
+static unsigned put_sentence(struct screen *screen, const char *sentence, unsigned most)
+{
+	unsigned lines = 0;
+
+	while (lines < most && *sentence) {
+		size_t length = line_of(sentence);
+		const char *rest = sentence + length;
+
+		rest += strspn(rest, " ");
+		put_part(screen, lines ? " " : "!", sentence, length,
+			 *rest && lines + 1 == most ? ".." : "");
+		sentence = rest;
+		lines++;
+	}
+	return lines;
+}
+
+struct alerts_shown {
+	unsigned count;
+	unsigned spare; /* rows beyond one for each */
+};
+
+static void put_alerts_of(struct screen *screen, const json_t *alerts, const char *severity,
+			  struct alerts_shown *shown)
 {
 	const char *key = text_is_chinese() ? "text_zh" : "text";
 	size_t index;
@@ -249,32 +298,51 @@ static unsigned put_alerts_of(struct screen *screen, const json_t *alerts, const
 		const char *said = json_string_value(json_object_get(alert, key));
 		const char *level = json_string_value(json_object_get(alert, "severity"));
 		const char *state = json_string_value(json_object_get(alert, "state"));
+		unsigned lines;
 
-		if (!said || !level || strcmp(level, severity) != 0 || !state ||
-		    strcmp(state, "firing") != 0 || shown == ALERTS)
+		if (!said || !*said || !level || strcmp(level, severity) != 0 || !state ||
+		    strcmp(state, "firing") != 0 || shown->count == ALERTS)
 			continue;
-		if (shown++ == 0)
+		if (shown->count++ == 0)
 			put(screen, "\r\n");
-		put_line(screen, said);
+		lines = put_sentence(screen, said, shown->spare ? 2 : 1);
+		shown->spare -= lines - 1;
 	}
-	return shown;
+}
+
+static unsigned rows_of(const struct screen *screen)
+{
+	unsigned rows = 0;
+
+	for (size_t i = 0; i < screen->length; i++)
+		rows += screen->text[i] == '\n';
+	return rows;
+}
+
+bool screen_alerts(struct screen *screen, const json_t *alerts, unsigned below)
+{
+	unsigned needed = rows_of(screen) + 1 + ALERTS + below;
+	struct alerts_shown shown = {.spare = needed < ROWS ? ROWS - needed : 0};
+
+	put_alerts_of(screen, alerts, "critical", &shown);
+	put_alerts_of(screen, alerts, "warning", &shown);
+	return shown.count > 0;
 }
 
 /* What is wrong, in the daemon's words: the worst first. What somebody sees to is left out. */
-static bool put_alerts(struct screen *screen)
+static bool put_alerts(struct screen *screen, unsigned below)
 {
 	json_t *alerts = ask(DAEMON, "GET", "/api/v1/alerts", NULL, NULL);
-	unsigned shown = put_alerts_of(screen, alerts, "critical", 0);
+	bool any = screen_alerts(screen, alerts, below);
 
-	shown = put_alerts_of(screen, alerts, "warning", shown);
 	json_decref(alerts);
-	return shown > 0;
+	return any;
 }
 
 /* What granary-hostd found: a port's address may belong to another network by now. */
-static void put_cards(struct screen *screen, bool follows)
+static void put_cards(struct screen *screen, const json_t *changed, bool follows)
 {
-	json_t *changed = json_load_file(CARDS, 0, NULL), *one;
+	json_t *one;
 	size_t index;
 
 	if (json_array_size(changed))
@@ -288,6 +356,15 @@ static void put_cards(struct screen *screen, bool follows)
 		if (index < ADDRESSES && port && was && is)
 			put(screen, "    %s  %s -> %s\r\n", port, was, *is ? is : "-");
 	}
+}
+
+static void put_trouble(struct screen *screen, bool serves)
+{
+	json_t *changed = json_load_file(CARDS, 0, NULL);
+	size_t cards = json_array_size(changed);
+	unsigned rows = cards ? 1 + (unsigned)(cards < ADDRESSES ? cards : ADDRESSES) : 0;
+
+	put_cards(screen, changed, serves && put_alerts(screen, rows + BELOW));
 	json_decref(changed);
 }
 
@@ -315,7 +392,7 @@ void screen_compose(struct screen *screen, bool language)
 	put_web(screen, url);
 	if (status) {
 		put_setup_code(screen);
-		put_pools(screen, json_object_get(status, "pools"));
+		screen_pools(screen, json_object_get(status, "pools"));
 		put(screen, "\r\n  %s %zu   %s %zu\r\n", text(TEXT_TARGETS),
 		    json_array_size(json_object_get(status, "targets")), text(TEXT_SESSIONS),
 		    json_array_size(json_object_get(status, "sessions")));
@@ -326,7 +403,7 @@ void screen_compose(struct screen *screen, bool language)
 		put(screen, "\0338");
 	}
 	put_seed(screen);
-	put_cards(screen, status && put_alerts(screen));
+	put_trouble(screen, status != NULL);
 	if (!status)
 		put_failure(screen);
 	put_verdict(screen, status != NULL);

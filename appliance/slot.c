@@ -70,7 +70,8 @@ static int stand_alone(struct err *err)
 /* After a power cut in an update a file of the other slot may have more clusters than its size
  * says, fewer, or ones that are free: the kernel stops writing to the file system when it comes
  * upon that. What the running slot has was not being written. It is asked for nothing: whatever
- * fsck says, mounting and writing tell whether it can be used. */
+ * fsck says, mounting and writing tell whether it can be used. It has no terminal, for it would set
+ * one up as it wants it, and an update in a shell's background would be stopped for that. */
 static void mend(void)
 {
 	static const char *const words[] = {"/usr/sbin/fsck.vfat", "-a", ESP_DEVICE, NULL};
@@ -80,8 +81,10 @@ static void mend(void)
 
 	if (posix_spawn_file_actions_init(&actions) != 0)
 		return;
-	result =
-	    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+	result = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	if (result == 0)
+		result = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null",
+							  O_WRONLY, 0);
 	if (result == 0 &&
 	    posix_spawn(&child, words[0], &actions, NULL, (char *const *)words, environ) == 0)
 		waitpid(child, NULL, 0);

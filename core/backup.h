@@ -51,8 +51,10 @@ int backup_unpack(const uint8_t *plain, size_t length, struct backup *ret_backup
 
 /* backup_state.c. backup_collect: what belongs into a backup of the state directory @dir, the
  * daemon running or not: databases as of one moment each. backup_put: into @dir, replacing what is
- * there; backup_reset: takes it away instead, and every copy of the databases. Both with the daemon
- * stopped (-EBUSY), and what is staged does not count any more. Pools are never touched. */
+ * there; backup_reset: takes it away instead. Both with the daemon stopped (-EBUSY), and what is
+ * staged does not count any more. Either way, and when what is staged is put in place, the
+ * databases' copies (core/config_copy.h) go before the first of them does. Pools are never touched.
+ */
 int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
     __attribute__((warn_unused_result));
 int backup_put(const char *dir, const struct backup *backup, struct err *err)

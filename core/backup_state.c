@@ -237,23 +237,27 @@ static int remove_part(const char *dir, unsigned which, struct err *err)
 	return result == 0 ? remove_log(dir, which, err) : result;
 }
 
-/* What there was goes in the same moment as what comes is there: a part is never without a file. */
-static int switch_part(const char *dir, unsigned which, const struct backup *backup,
-		       struct err *err)
+/* Copies from before migrations, and newer ones that gave way, have accounts and secrets too; and
+ * config_open_or_back() would take one of a configuration that is not the one in force any more. So
+ * they have gone for good before the stores themselves change. What is cut off in between has no
+ * copy to go back to, and is never another configuration's. */
+static int forget_copies(const char *dir, const char *name, struct err *err)
 {
-	char next[PATH_MAX], path[PATH_MAX];
-	int result;
+	char path[PATH_MAX];
 
-	if (!find_part(backup, parts[which].name))
-		return remove_part(dir, which, err);
-	result = remove_log(dir, which, err);
-	if (result < 0)
-		return result;
-	snprintf(next, sizeof next, "%s/%s.next", dir, parts[which].name);
-	snprintf(path, sizeof path, "%s/%s", dir, parts[which].name);
-	if (rename(next, path) < 0)
-		return err_set(err, -errno, "%s: %s", path, strerror(errno));
-	return 0;
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	return config_copy_forget(path, err);
+}
+
+static int forget_all_copies(const char *dir, struct err *err)
+{
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < PARTS; i++)
+		if (parts[i].database)
+			result = forget_copies(dir, parts[i].name, err);
+	sync();
+	return result;
 }
 
 /* Before a restore by hand too: else the next start would put the staged one over it. */
@@ -265,27 +269,6 @@ int backup_unstage(const char *dir, struct err *err)
 	for (unsigned i = 0; i < PARTS; i++)
 		take_away(dir, parts[i].name, ".next", NULL);
 	sync();
-	return result;
-}
-
-int backup_put(const char *dir, const struct backup *backup, struct err *err)
-{
-	int lock, result = 0;
-
-	if (!find_part(backup, "config.db"))
-		return err_set(err, -EPROTO, "the backup holds no configuration");
-	lock = take_lock(dir, err);
-	if (lock < 0)
-		return lock;
-	result = backup_unstage(dir, err);
-	if (result == 0)
-		result = write_all(dir, backup, err);
-	for (unsigned i = 0; result == 0 && i < PARTS; i++)
-		result = switch_part(dir, i, backup, err);
-	for (unsigned i = 0; result < 0 && i < PARTS; i++)
-		take_away(dir, parts[i].name, ".next", NULL);
-	sync();
-	close(lock);
 	return result;
 }
 
@@ -359,7 +342,8 @@ static bool is_named(const char *names, const char *name)
 	return false;
 }
 
-/* One that was switched already, before somebody pulled the plug, has no .next any more. */
+/* What there was goes in the same moment as what comes is there: a part is never without a file.
+ * One that was switched already, before somebody pulled the plug, has no .next any more. */
 static int take_part(const char *dir, unsigned which, const char *names, struct err *err)
 {
 	char next[PATH_MAX], path[PATH_MAX];
@@ -417,7 +401,7 @@ static int put_aside(const char *dir, enum backup_taken *ret_taken, struct err *
 static int take_parts(const char *dir, const char *names, enum backup_taken *ret_taken,
 		      struct err *err)
 {
-	int result = 0;
+	int result = forget_all_copies(dir, err);
 
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = take_part(dir, i, names, err);
@@ -455,32 +439,51 @@ int backup_take_staged(const char *dir, enum backup_taken *ret_taken, struct err
 	return take_parts(dir, names, ret_taken, err);
 }
 
-/* Copies from before migrations, and newer ones that gave way, have accounts and secrets too.
- * Before the stores themselves: what is cut off in between is seen to be there still. */
-static int forget_copies(const char *dir, const char *name, struct err *err)
+/* What was cut off goes on with the next start, so that there never are parts of two. */
+static int stage_and_take(const char *dir, const struct backup *backup, struct err *err)
 {
-	char path[PATH_MAX];
+	enum backup_taken taken;
+	int result = backup_stage(dir, backup, err);
 
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	return config_copy_forget(path, err);
+	if (result == 0)
+		result = backup_take_staged(dir, &taken, err);
+	if (result == 0 && taken != BACKUP_IN_PLACE)
+		result = -EUCLEAN; /* and @err says it */
+	if (result < 0 && !is_begun(dir))
+		backup_unstage(dir, NULL);
+	return result;
+}
+
+int backup_put(const char *dir, const struct backup *backup, struct err *err)
+{
+	int lock = take_lock(dir, err), result;
+
+	if (lock < 0)
+		return lock;
+	result = stage_and_take(dir, backup, err);
+	close(lock);
+	return result;
 }
 
 int backup_reset(const char *dir, struct err *err)
 {
 	/* What the box has measured is in no backup: it is of this machine, not of its settings. */
 	static const char *const history[] = {"", "-wal", "-shm"};
+	/* granary-hostd's: settings that it could not read, and the cards of the ports in them. */
+	static const char *const beside[] = {".bad", ".cards"};
 	int lock = take_lock(dir, err), result;
 
 	if (lock < 0)
 		return lock;
 	result = backup_unstage(dir, err);
-	for (unsigned i = 0; result == 0 && i < PARTS; i++)
-		if (parts[i].database)
-			result = forget_copies(dir, parts[i].name, err);
 	if (result == 0)
 		result = forget_copies(dir, "history.db", err);
+	if (result == 0)
+		result = forget_all_copies(dir, err);
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = remove_part(dir, i, err);
+	for (unsigned i = 0; result == 0 && i < sizeof beside / sizeof *beside; i++)
+		result = take_away(dir, "host/settings.json", beside[i], err);
 	for (unsigned i = 0; result == 0 && i < sizeof history / sizeof *history; i++)
 		result = take_away(dir, "history.db", history[i], err);
 	sync();

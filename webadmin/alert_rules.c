@@ -454,9 +454,10 @@ static const struct alert_rule table[RULES] = {
 	 "",
 	 {"The update of {object} did not come up: the release before it runs",
 	  "{object} 的更新未能启动：当前运行的是之前的版本"},
-	 {"Configuration and data are as they were. Install another release, or this one once "
-	  "more.",
-	  "配置和数据保持不变。请安装其他版本，或重新安装该版本。"}},
+	 {"Data is as it was, and so is the configuration unless another alert says that it "
+	  "went back. Install another release, or this one once more.",
+	  "数据保持不变；配置也保持不变，除非另有告警提示配置已恢复为更新前的版本。请安装其他"
+	  "版本，或重新安装该版本。"}},
     [CONFIG_WENT_BACK] =
 	{"configuration-went-back",
 	 ALERT_CRITICAL,

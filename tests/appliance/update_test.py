@@ -71,8 +71,9 @@ def refused(points, box, device, what, words):
 
 def cut_off(points, box, device):
     """The update dies with kernel and initrd in the slot and a part of the root."""
-    status, shown = box.run(f"granary-update install {device} >/tmp/said & until grep -q '^root' /tmp/said; do "
-                            "sleep 1; done; sleep 1; kill -9 $!; granary-update status", 300)
+    status, shown = box.run(f"granary-update install {device} >/tmp/said & for i in $(seq 200); do "
+                            "grep -q '^root' /tmp/said && break; sleep 1; done; sleep 1; kill -9 $!; "
+                            "granary-update status", 300)
     words = " ".join(shown.split())
     points.point(status == 0 and "running a next a half b (no complete release" in words,
                  "an update that was cut off: its slot is known to be half", shown)

@@ -19,6 +19,7 @@ from server import BUILD, Server  # pylint: disable=wrong-import-position
 import tap                        # pylint: disable=wrong-import-position
 
 RULE = "configuration-went-back"
+GIVEN_UP = "release-given-up"
 
 
 def number(path):
@@ -36,9 +37,9 @@ def migrate(path):
     return known
 
 
-def alerts(server):
+def alerts(server, rule=RULE):
     return [alert for alert in json.loads(server.granary("alert", "list", "-o", "json"))
-            if alert["rule"] == RULE]
+            if alert["rule"] == rule]
 
 
 def wait_for(look, seconds=30):
@@ -71,6 +72,16 @@ def others_stay(points, state, name, known):
         database.execute(f"pragma user_version = {newer}")
 
 
+def given_up(points, server, state):
+    """What the appliance's granary-update leaves there; beside the other, nothing is "as it was"."""
+    with open(os.path.join(state, GIVEN_UP), "w", encoding="ascii"):
+        pass
+    found = wait_for(lambda: alerts(server, GIVEN_UP))
+    points.point(found and "unless another alert says that it went back" in found[0]["todo"] and
+                 "除非另有告警提示配置已恢复" in found[0]["todo_zh"],
+                 "that a release was given up does not say that the configuration stayed", found)
+
+
 def test(points):
     with tempfile.TemporaryDirectory() as state:
         path = os.path.join(state, "config.db")
@@ -96,6 +107,7 @@ def test(points):
                          f"config.db.newer-v{known + 1}" in json.dumps(found) and
                          time.strftime("%Y-%m-%dT", time.gmtime()) in json.dumps(found),
                          "an alert names the time and the newer one", found)
+            given_up(points, server, state)
         finally:
             points.point(server.stop() == 0, "it stops cleanly", server.log()[-3000:])
         with sqlite3.connect(f"{path}.newer-v{known + 1}") as database:

@@ -307,18 +307,24 @@ static void reset_forgets_copies(void **state)
 	    "reservations.db.v1",
 	    "replication.db.v6",
 	    "history.db.v1",
+	    "host/settings.json",
+	    "host/settings.json.bad",
+	    "host/settings.json.cards",
 	};
 	static const char *const stays[] = {
-	    "granaryd.lock", "tank.pool",        "config.db.vault",   "config.db.v",
-	    "config.db.v7x", "old.config.db.v7", "config.db.newer-v", "secret.key.v1"};
-	char folder[] = "/tmp/granary-backup-XXXXXX";
+	    "granaryd.lock",     "tank.pool",     "config.db.vault",
+	    "config.db.v",       "config.db.v7x", "old.config.db.v7",
+	    "config.db.newer-v", "secret.key.v1", "host"};
+	char folder[] = "/tmp/granary-backup-XXXXXX", path[96];
 	struct err err = {0};
 
 	(void)state;
 	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/host", folder);
+	assert_int_equal(mkdir(path, 0700), 0);
 	for (unsigned i = 0; i < sizeof gone / sizeof *gone; i++)
 		put(folder, gone[i], "a secret");
-	for (unsigned i = 0; i < sizeof stays / sizeof *stays; i++)
+	for (unsigned i = 0; i < sizeof stays / sizeof *stays - 1; i++)
 		put(folder, stays[i], "");
 	assert_int_equal(backup_reset(folder, &err), 0);
 	for (unsigned i = 0; i < sizeof gone / sizeof *gone; i++)

@@ -16,12 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/backup.h"
 #include "core/config.h"
 #include "core/config_copy.h"
 
 /* A migration and the way back from it, ended at each call that changes names or makes something
- * durable: sqlite's too, for this program's fsync, fdatasync, unlink, rename and link come before
- * libc's. */
+ * durable: sqlite's too, for this program's fsync, fdatasync, sync, unlink, unlinkat, rename and
+ * link come before libc's. So is a restore, which must not leave the way back to a copy of another
+ * configuration. */
 #define CALLS_MOST 200
 
 static const struct config_migration versions[] = {
@@ -63,6 +65,18 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
 	return note_sync("sync", fd, SYS_fdatasync);
+}
+
+void sync(void)
+{
+	note("sync", "ALL");
+	syscall(SYS_sync);
+}
+
+int unlinkat(int folder, const char *name, int flags)
+{
+	note("unlink", name);
+	return (int)syscall(SYS_unlinkat, folder, name, flags);
 }
 
 int unlink(const char *name)
@@ -349,6 +363,134 @@ static void cut_off_on_the_way_back(void **state)
 	assert_true(at > 8 && at < CALLS_MOST);
 }
 
+/* --- a restore ------------------------------------------------------------------------------- */
+
+static struct backup backup; /* schema 2 with three items */
+
+static void make_backup(void)
+{
+	struct config *config = open_good(2);
+	struct err err = {0};
+
+	run(config, "insert into item(name) values('a'), ('b'), ('c')");
+	config_close(config);
+	if (backup_collect(dir, &backup, &err) < 0)
+		fail_msg("%s", err.text);
+	again();
+}
+
+static void restore(void)
+{
+	if (backup_put(dir, &backup, NULL) < 0)
+		_exit(1);
+}
+
+static void stage(void)
+{
+	struct err err = {0};
+
+	if (backup_stage(dir, &backup, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+/* What each start does first. */
+static void take_staged(void)
+{
+	enum backup_taken taken;
+	struct err err = {0};
+
+	if (backup_take_staged(dir, &taken, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+/* Whatever is in force: the release before goes back to that one's own copy, or not at all. */
+static void its_own_copy_or_none(unsigned at)
+{
+	int64_t in_force = items("", 2);
+	struct config_back back;
+	int result = back_to(1, &back, NULL);
+
+	if (in_force != 2 && in_force != 3)
+		fail_msg("cut before call %u: %lld items", at, (long long)in_force);
+	if (in_force == 3 && (result == 0 || there(".v1") || there(".newer-v2")))
+		fail_msg("cut before call %u: a copy of another configuration", at);
+	assert_int_equal(items("", 2), result == 0 ? 1 : in_force);
+}
+
+static void cut_off_restore(void **state)
+{
+	unsigned at;
+
+	(void)state;
+	make_backup();
+	for (at = 1; at < CALLS_MOST; at++) {
+		bool was_cut;
+
+		make_both();
+		was_cut = cut_at(at, restore);
+		if (!was_cut)
+			assert_int_equal(items("", 2), 3);
+		take_staged();
+		its_own_copy_or_none(at);
+		again();
+		if (!was_cut)
+			break;
+	}
+	assert_true(at > 8 && at < CALLS_MOST);
+	backup_free(&backup);
+}
+
+/* The next start, of either release, puts the rest in place. */
+static void cut_off_staged_restore(void **state)
+{
+	unsigned at;
+
+	(void)state;
+	make_backup();
+	for (at = 1; at < CALLS_MOST; at++) {
+		bool was_cut;
+
+		make_both();
+		stage();
+		assert_true(there(".v1")); /* until it is in place */
+		was_cut = cut_at(at, take_staged);
+		take_staged();
+		assert_int_equal(items("", 2), 3);
+		its_own_copy_or_none(at);
+		again();
+		if (!was_cut)
+			break;
+	}
+	assert_true(at > 4 && at < CALLS_MOST);
+	backup_free(&backup);
+}
+
+/* Copies have gone for good before the first part is another. */
+static void forgets_before_it_restores(void **state)
+{
+	(void)state;
+	make_backup();
+	for (int staged = 0; staged < 2; staged++) {
+		const char *unlinked, *synced;
+
+		make_both();
+		if (staged)
+			stage();
+		trace[0] = '\0';
+		if (staged)
+			take_staged();
+		else
+			restore();
+		unlinked = place("unlink config.db.v1\n");
+		synced = strstr(unlinked, "sync ALL\n");
+		assert_non_null(synced);
+		assert_true(synced < place("unlink config.db-wal\n"));
+		assert_true(synced < place("rename to config.db\n"));
+		again();
+	}
+	backup_free(&backup);
+}
+
 /* The same release once more, and back once more: neither of its two is lost. */
 static void twice(void **state)
 {
@@ -527,6 +669,9 @@ int main(void)
 	    TEST(goes_back_with_a_log_beside_it),
 	    TEST(cut_off_migration),
 	    TEST(cut_off_on_the_way_back),
+	    TEST(cut_off_restore),
+	    TEST(cut_off_staged_restore),
+	    TEST(forgets_before_it_restores),
 	    TEST(twice),
 	    TEST(no_copy),
 	    TEST(only_who_asks_goes_back),
