@@ -76,7 +76,7 @@ struct screen {
 };
 void put(struct screen *screen, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* screen_compose: what the machine is and how to reach it, 24 lines of 80 columns.
+/* screen_compose: what the machine is and how to reach it, 25 lines of 80 columns.
  * @language: the key that changes it is offered. */
 void screen_compose(struct screen *screen, bool language);
 /* Of it: the pools of a status, each with what is used of its size. */

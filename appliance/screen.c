@@ -310,18 +310,18 @@ static void put_alerts_of(struct screen *screen, const json_t *alerts, const cha
 	}
 }
 
-static unsigned rows_of(const struct screen *screen)
+static unsigned rows_of(const char *drawn)
 {
 	unsigned rows = 0;
 
-	for (size_t i = 0; i < screen->length; i++)
-		rows += screen->text[i] == '\n';
+	for (; *drawn; drawn++)
+		rows += *drawn == '\n';
 	return rows;
 }
 
 bool screen_alerts(struct screen *screen, const json_t *alerts, unsigned below)
 {
-	unsigned needed = rows_of(screen) + 1 + ALERTS + below;
+	unsigned needed = rows_of(screen->text) + 1 + ALERTS + below;
 	struct alerts_shown shown = {.spare = needed < ROWS ? ROWS - needed : 0};
 
 	put_alerts_of(screen, alerts, "critical", &shown);
@@ -364,7 +364,8 @@ static void put_trouble(struct screen *screen, bool serves)
 	size_t cards = json_array_size(changed);
 	unsigned rows = cards ? 1 + (unsigned)(cards < ADDRESSES ? cards : ADDRESSES) : 0;
 
-	put_cards(screen, changed, serves && put_alerts(screen, rows + BELOW));
+	rows += 2 + rows_of(text(TEXT_KEYS)) + 1; /* a free one, the verdict, the keys */
+	put_cards(screen, changed, serves && put_alerts(screen, rows));
 	json_decref(changed);
 }
 
@@ -386,7 +387,7 @@ void screen_compose(struct screen *screen, bool language)
 	char host[65] = "granary", url[80];
 
 	gethostname(host, sizeof host - 1);
-	put(screen, "\r\n  Granary %s%s%s\r\n\r\n", version ? version : "", version ? "   " : "  ",
+	put(screen, "  Granary %s%s%s\r\n\r\n", version ? version : "", version ? "   " : "  ",
 	    host);
 	put_addresses(screen, url);
 	put_web(screen, url);

@@ -27,6 +27,8 @@ from update_test import unpack                  # pylint: disable=wrong-import-p
 # The release that does not work: its daemon, and its granary-update, which does not wait long.
 BROKEN = {"granaryd": "tests/guest/later_release", "granary-update": "tests/integration/update_hasty"}
 
+ROWS = 25  # of the screen
+
 
 def quiet(*words):
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -113,6 +115,10 @@ def test(points):
             box.type("exit\n")
             points.point(box.wait("! .*configuration from before the update", 60) is not None,
                          "the console says so", box.history[-3000:])
+            box.wait("power off", 30)
+            drawn = box.history.split("\033[H")[-1]
+            points.point("(config.db.newer-v" in drawn and drawn.count("\n") < ROWS,
+                         "to the end of the sentence, and nothing scrolls off", drawn)
             box.picture("went-back")
             box.press("l")
             points.point(box.draws("更新前的配置"), "in Chinese as well")
