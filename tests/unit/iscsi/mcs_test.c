@@ -674,7 +674,7 @@ static void given_up(void **state)
 	write_command(b, 13, 3);
 	refused = session_find(&session, 13); /* BUSY already, and its data still to come */
 	refused->begun = false;
-	function(b, ABORT_TASK_SET, 30, 0); /* sent before them */
+	function(b, ABORT_TASK_SET, 30, 0);  /* sent before them */
 	assert_int_equal(function_count, 1); /* executes, and is no command */
 	command(b, 14, 4);
 	finish(14);
