@@ -266,9 +266,8 @@ void conn_joined(struct iscsi_conn *conn, enum login_status status)
 {
 	assert_int_equal(joined[index_of(conn)], -1);
 	joined[index_of(conn)] = (int)status;
-	conn->waits = false;
-	if (status == LOGIN_SUCCESS)
-		conn->state = CONN_FULL_FEATURE;
+	assert_true(conn->state == CONN_LOGIN);
+	conn->waits = false; /* and the login goes on */
 }
 
 void conn_update_pause(struct iscsi_conn *conn)
@@ -355,12 +354,15 @@ void transfer_data_out(struct iscsi_conn *conn, bool digest_good)
 
 bool transfer_make_pdu(struct iscsi_task *task)
 {
-	struct iscsi_out *out = conn_out(task->conn, PDU_SCSI_RESPONSE);
+	bool asks = task->state == TASK_GATHERING;
+	struct iscsi_out *out = conn_out(task->conn, asks ? PDU_R2T : PDU_SCSI_RESPONSE);
 
-	session_task_done(task);
-	out->task = task;
+	if (!asks) {
+		session_task_done(task);
+		out->task = task;
+	}
 	pdu_put32(out->bhs + PDU_AT_ITT, task->itt);
-	conn_send(task->conn, out, NULL, 0, true);
+	conn_send(task->conn, out, NULL, 0, !asks);
 	return true;
 }
 
@@ -431,7 +433,7 @@ static void finish_with(uint32_t itt, const uint8_t *sense, unsigned length)
 	struct scsi_task *scsi = &session_find(&session, itt)->scsi;
 
 	scsi->status = SCSI_CHECK_CONDITION;
-	memcpy(scsi->sense, sense, length);
+	memcpy(scsi->sense, sense, 18); /* behind @length lies what was there before */
 	scsi->sense_length = (uint8_t)length;
 	finish(itt);
 }
@@ -694,7 +696,9 @@ static void given_up(void **state)
 	assert_int_equal(aborted_all, 0);
 	lose(a);
 	assert_int_equal(abandoned_count, 3);
+	command(c, 15, 5);
 	lose(c);
+	assert_int_equal(abandoned_count, 3);
 	assert_int_equal(session.active, 0);
 	assert_int_equal(aborted_all, 1); /* with the last one all goes */
 	end();
@@ -715,6 +719,7 @@ static void half_a_command(void **state)
 	assert_int_equal(b->state, CONN_CLOSING);
 	assert_silent();
 	assert_ptr_equal(b->rx_task, half);
+	assert_int_equal(b->task_count, 2);
 	stream_closed(b);
 	assert_true(b->finished);
 	assert_logout(a, 30, 0);
@@ -739,6 +744,7 @@ static void logs_itself_out(void **state)
 	assert_silent();
 	assert_int_equal(abandoned_count, 3); /* 10, 11, 13 */
 	assert_int_equal(b->task_count, 3);   /* 10, 13 and the LOGOUT */
+	assert_non_null(session_find(&session, 30));
 	assert_null(session_find(&session, 11));
 	assert_null(session_find(&session, 15));
 	assert_non_null(session_find(&session, 12));
@@ -759,6 +765,58 @@ static void logs_itself_out(void **state)
 	command(a, 14, 4);
 	command(a, 15, 5);
 	assert_int_equal(session.order.window.expected, FIRST + 7);
+	end();
+}
+
+/* The same by a LOGOUT with a number of its own, whose turn comes amidst another PDU. */
+static void logs_out_in_between(void **state)
+{
+	struct iscsi_task *half;
+
+	(void)state;
+	begin(2);
+	assert_true(header(b, PDU_LOGOUT, 1, 30, FIRST + 1, b->acknowledged));
+	pdu_put16(b->rx_task->bhs + 20, 1);
+	session_pdu(b, true);
+	assert_true(header(b, PDU_SCSI_COMMAND, 0, 31, FIRST + 2, b->acknowledged));
+	half = b->rx_task;
+	command(a, 10, 0);
+	assert_ptr_equal(b->rx_task, half); /* freed when the stream has filled it */
+	assert_true(half->dropped);
+	assert_silent();
+	assert_true(b->logged_out);
+	session_pdu(b, true);
+	assert_null(b->rx_task);
+	assert_ran(1, 10u);
+	assert_logout(b, 30, 0);
+	end();
+}
+
+/* Its stream neither drains nor closes: the LOGOUT goes with it, not before. */
+static void logs_out_and_hangs(void **state)
+{
+	(void)state;
+	begin(2);
+	hangs = true;
+	command(b, 10, 0);
+	logout(b, 1, 1, 30);
+	conn_close(b);
+	mcs_stuck(b);
+	assert_int_equal(b->task_count, 2);
+	assert_silent();
+	stream_closed(b);
+	assert_int_equal(b->task_count, 1);
+	assert_null(b->logout);
+	end();
+}
+
+/* What was told on an idle connection was perhaps not heard either. */
+static void window_is_told(void **state)
+{
+	(void)state;
+	begin(2);
+	lose(b);
+	assert_int_equal(window_told, 1);
 	end();
 }
 
@@ -856,15 +914,46 @@ static void replaced_twice(void **state)
 	member(d, 1, CONN_LOGIN);
 	mcs_join(d);
 	assert_int_equal(c->state, CONN_CLOSING);
-	stream_closed(c);
-	assert_true(c->finished);
-	assert_int_equal(joined[3], -1);
 	stream_closed(b);
 	mcs_stuck(b); /* its command hangs: it is not waited for any more */
+	assert_int_equal(joined[2], -1);
+	assert_int_equal(joined[3], -1);
+	assert_null(mcs_find(&session, 1)); /* neither of them is there yet */
+	stream_closed(c);
+	assert_true(c->finished);
 	assert_int_equal(joined[2], -1);
 	assert_int_equal(joined[3], LOGIN_SUCCESS);
 	assert_ptr_equal(mcs_find(&session, 1), d);
 	assert_false(b->finished);
+	end();
+}
+
+/* One that is gone itself by then does not begin. */
+static void gone_while_it_waits(void **state)
+{
+	(void)state;
+	begin(2);
+	hangs = true;
+	command(b, 10, 0);
+	member(c, 1, CONN_LOGIN);
+	mcs_join(c);
+	conn_close(c);
+	stream_closed(b);
+	mcs_stuck(b);
+	assert_int_equal(joined[2], -1);
+	end();
+}
+
+/* Its login goes on for a while; whoever leaves meanwhile has nothing to do with it. */
+static void joins_once(void **state)
+{
+	(void)state;
+	begin(2);
+	member(c, 5, CONN_LOGIN);
+	mcs_join(c);
+	assert_int_equal(joined[2], LOGIN_SUCCESS);
+	lose(b);
+	assert_int_equal(session.active, 2);
 	end();
 }
 
@@ -899,6 +988,13 @@ static void stuck(void **state)
 	session_task_free(list_entry(session.tasks.next, struct iscsi_task, link));
 	assert_true(b->finished);
 	mcs_stuck(b); /* that comes too late */
+	member(c, 2, CONN_CLOSING);
+	c->session = NULL; /* one of which no session is known */
+	mcs_stuck(c);
+	mcs_tell_others(c);
+	mcs_leave(c);
+	assert_silent();
+	assert_int_equal(session.active, 1);
 	end();
 }
 
@@ -996,7 +1092,7 @@ static void no_gap(void **state)
 /* ---- the fence */
 
 static const uint8_t reset_fixed[18] = {0x70, 0, 6, [7] = 10, [12] = 0x29, [13] = 3};
-static const uint8_t reset_descriptors[8] = {0x72, 6, 0x29, 3};
+static const uint8_t reset_descriptors[18] = {0x72, 6, 0x29, 3};
 
 static bool fenced_by(const uint8_t *sense, unsigned length)
 {
@@ -1037,7 +1133,7 @@ static void whom_it_tells(void **state)
 	sense[12] = 0x2a; /* capacity, mode parameters: of no task */
 	assert_false(fenced_by(sense, 18));
 	memset(sense, 0, sizeof(sense));
-	memcpy(sense, reset_descriptors, 8);
+	memcpy(sense, reset_descriptors, 18);
 	sense[1] = 5;
 	assert_false(fenced_by(sense, 8));
 	/* Good status: what the sense buffer held before says nothing. */
@@ -1070,6 +1166,9 @@ static void fenced(void **state)
 	assert_heard(b, PDU_NOP_IN, PDU_TAG_NONE); /* did it hear? c was sent nothing */
 	assert_silent();
 	assert_int_equal(session.fence, FENCE_ACKNOWLEDGED);
+	write_command(b, 15, 5);
+	session_queue(session_find(&session, 15));
+	assert_heard(b, PDU_R2T, 15); /* no answer */
 	finish(11);
 	finish(14);
 	finish(14);      /* queued once */
@@ -1088,6 +1187,7 @@ static void fenced(void **state)
 	assert_heard(b, PDU_SCSI_RESPONSE, 12);
 	assert_silent();
 	assert_int_equal(session.fence, FENCE_NONE);
+	assert_null(session.fence_conn);
 	assert_false(session.fence_timer.deadline);
 	assert_int_equal(looked_at_pauses, 6);
 	end();
@@ -1204,12 +1304,16 @@ static void fence_late_after(void **state)
 	begin(3);
 	for (unsigned i = 0; i < 3; i++)
 		command(&conns[i], 10 + i, i);
+	takes[0] = false;
 	finish_with(10, reset_fixed, 18);
+	assert_int_equal(session.fence, FENCE_SENDING);
+	now += SECOND;
+	takes[0] = true;
+	session_pump(a);
 	assert_int_equal(session.fence, FENCE_AFTER);
 	finish(11);
 	heard_count = sent_count;
-	now += SECOND;
-	wait_until(now + ISCSI_FENCE_NS - SECOND - 1);
+	wait_until(now + ISCSI_FENCE_NS - 1);
 	assert_int_equal(failed, 0);
 	wait_until(now + 1);
 	assert_int_equal(failed, 1);
@@ -1234,10 +1338,11 @@ static void fence_conn_goes(void **state)
 	finish(11);
 	heard_count = sent_count;
 	assert_int_equal(session.fence, FENCE_ACKNOWLEDGED);
-	lose(a);
+	conn_close(a);
 	assert_int_equal(session.fence, FENCE_NONE);
 	assert_null(session.fenced);
 	assert_heard(c, PDU_SCSI_RESPONSE, 11);
+	stream_closed(a);
 	assert_true(a->finished);
 	end();
 
@@ -1254,6 +1359,111 @@ static void fence_conn_goes(void **state)
 	end();
 }
 
+/* And it is the last one: the answer is freed with its stream, and nobody comes back to it. */
+static void fence_goes_with_all(void **state)
+{
+	(void)state;
+	begin(2);
+	hangs = true;
+	command(a, 10, 0);
+	command(a, 11, 1);
+	takes[0] = false;
+	finish_with(11, reset_fixed, 18);
+	assert_int_equal(session.fence, FENCE_SENDING);
+	lose(b);
+	conn_close(a);
+	stream_closed(a);
+	assert_false(a->finished); /* 10 executes still */
+	assert_int_equal(session.fence, FENCE_NONE);
+	assert_null(session.fenced);
+	assert_false(session.fence_timer.deadline);
+	end();
+}
+
+/* A function that ended tasks of others has one, an answer that has nothing to tell has none,
+ * whatever the memory it is made in was before. */
+static void fence_of_what(void **state)
+{
+	(void)state;
+	begin(2);
+	command(a, 10, 0);
+	finish_with(10, reset_fixed, 18);
+	acknowledge(a);
+	taken();
+	heard_count = sent_count;
+	assert_int_equal(session.fence, FENCE_NONE);
+	comes(a, PDU_NOP_OUT | PDU_IMMEDIATE, 0, 20, FIRST + 1);
+	assert_heard(a, PDU_NOP_IN, 20);
+	assert_int_equal(session.fence, FENCE_NONE);
+	command(b, 11, 1);
+	finish(11);
+	heard_count = sent_count;
+	function(a, ABORT_TASK_SET, 30, 2);
+	functions[0]->answered(functions[0], SCSI_TMF_COMPLETE);
+	assert_int_equal(session.fence, FENCE_ACKNOWLEDGED);
+	assert_heard(b, PDU_NOP_IN, PDU_TAG_NONE);
+	assert_silent();
+	acknowledge(b);
+	assert_heard(a, PDU_TASK_MANAGEMENT_RESPONSE, 30);
+	end();
+}
+
+/* What was asked of a connection for a fence that is no more is not asked of it for its own. */
+static void fence_asked_before(void **state)
+{
+	(void)state;
+	begin(3);
+	command(a, 10, 0);
+	command(b, 11, 1);
+	command(c, 12, 2);
+	command(a, 13, 3);
+	finish(10);
+	finish_with(11, reset_fixed, 18); /* asks a */
+	assert_true(pdu_sn_before(a->acknowledged, a->fence_statsn));
+	lose(b);
+	assert_int_equal(session.fence, FENCE_NONE);
+	heard_count = sent_count;
+	finish_with(13, reset_fixed, 18);
+	assert_heard(a, PDU_SCSI_RESPONSE, 13);
+	end();
+
+	begin(3); /* nor is it late with it */
+	command(a, 10, 0);
+	command(b, 11, 1);
+	command(c, 12, 2);
+	command(a, 13, 3);
+	finish(10);
+	finish_with(11, reset_fixed, 18);
+	lose(b);
+	finish(12);
+	finish_with(13, reset_fixed, 18); /* asks c */
+	assert_int_equal(session.fence, FENCE_ACKNOWLEDGED);
+	wait_until(now + ISCSI_FENCE_NS);
+	assert_int_equal(failed, 1);
+	assert_int_equal(c->state, CONN_DRAINING);
+	assert_int_equal(a->state, CONN_FULL_FEATURE);
+	end();
+}
+
+/* One that joins meanwhile does not stop the clock. */
+static void fence_and_joiner(void **state)
+{
+	(void)state;
+	begin(2);
+	command(b, 10, 0);
+	command(a, 11, 1);
+	finish(10);
+	finish_with(11, reset_fixed, 18);
+	assert_true(session.fence_timer.deadline);
+	member(c, 2, CONN_LOGIN);
+	mcs_join(c);
+	assert_true(session.fence_timer.deadline);
+	wait_until(now + ISCSI_FENCE_NS);
+	assert_int_equal(b->state, CONN_DRAINING);
+	assert_int_equal(session.fence, FENCE_AFTER);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1265,10 +1475,15 @@ int main(void)
 	    cmocka_unit_test(given_up),
 	    cmocka_unit_test(half_a_command),
 	    cmocka_unit_test(logs_itself_out),
+	    cmocka_unit_test(logs_out_in_between),
+	    cmocka_unit_test(logs_out_and_hangs),
+	    cmocka_unit_test(window_is_told),
 	    cmocka_unit_test(text_waits),
 	    cmocka_unit_test(enters),
 	    cmocka_unit_test(replaced),
 	    cmocka_unit_test(replaced_twice),
+	    cmocka_unit_test(gone_while_it_waits),
+	    cmocka_unit_test(joins_once),
 	    cmocka_unit_test(not_replaced),
 	    cmocka_unit_test(stuck),
 	    cmocka_unit_test(told),
@@ -1285,6 +1500,10 @@ int main(void)
 	    cmocka_unit_test(fence_late_before),
 	    cmocka_unit_test(fence_late_after),
 	    cmocka_unit_test(fence_conn_goes),
+	    cmocka_unit_test(fence_goes_with_all),
+	    cmocka_unit_test(fence_of_what),
+	    cmocka_unit_test(fence_asked_before),
+	    cmocka_unit_test(fence_and_joiner),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
