@@ -1173,6 +1173,7 @@ export const en = {
 	"slow.deviceText": "Most of the time went by while a device worked. Look at its health and at what else uses it (a scrub, an evacuation); devices that are this busy all the time want to be more, or faster ones.",
 	"slow.engine": "Engine",
 	"slow.engineText": "Most of the time went by in the volume itself: its map, its space and its journal. Look at how full the pool is, and at the devices that have the journal: the first of the pool and, where there are mirrored volumes, another.",
+	"slow.host": "Host",
 	"slow.initiator": "Host or network",
 	"slow.initiatorText": "Most of the time went by until the host had sent the data it announced. Look at the network between them (errors, a full link) and at the load of the host.",
 	"slow.lead": "{count} commands and NFS requests took longer than {limit} since the start; the last 256 are kept.",

@@ -68,7 +68,7 @@ function List({ list }: { list: SlowCommand[] }) {
 		<Card flush title={t("slow.list")}>
 			<Table caption={t("slow.list")} rows={list} id={(row) => row.number} find={(row) => `${row.initiator} ${place(row)} ${what(row)}`} columns={[
 				{ key: "at", title: t("audit.time"), text: (row) => row.at_ms, show: (row) => clock(row.at_ms) },
-				{ key: "initiator", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}</span> },
+				{ key: "initiator", title: t("slow.host"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}</span> },
 				{ key: "volume", title: t("slow.volume"), text: place, show: (row) => placeLink(row) ? <a href={placeLink(row)!}>{place(row)}</a> : place(row) },
 				{ key: "command", title: t("slow.command"), text: what, show: (row) => <><span title={row.protocol === "nfs" ? `${row.command}, ${t("slow.bytes", { size: bytes(row.bytes) })}` : undefined}>{what(row)}</span>{row.aborted && <> <Badge tone="bad">{t("slow.aborted")}</Badge></>}</> },
 				{ key: "total", title: t("slow.total"), number: true, text: (row) => row.total_ms, show: (row) => shortTime(row.total_ms) },
