@@ -928,6 +928,24 @@ static void replaced_twice(void **state)
 	end();
 }
 
+/* The one that is replaced hangs: the new one begins without it. */
+static void hangs_while_it_waits(void **state)
+{
+	(void)state;
+	begin(2);
+	hangs = true;
+	command(b, 10, 0);
+	member(c, 1, CONN_LOGIN);
+	mcs_join(c);
+	stream_closed(b);
+	assert_int_equal(joined[2], -1);
+	mcs_stuck(b);
+	assert_int_equal(joined[2], LOGIN_SUCCESS);
+	assert_ptr_equal(mcs_find(&session, 1), c);
+	assert_false(b->finished);
+	end();
+}
+
 /* One that is gone itself by then does not begin. */
 static void gone_while_it_waits(void **state)
 {
@@ -1482,6 +1500,7 @@ int main(void)
 	    cmocka_unit_test(enters),
 	    cmocka_unit_test(replaced),
 	    cmocka_unit_test(replaced_twice),
+	    cmocka_unit_test(hangs_while_it_waits),
 	    cmocka_unit_test(gone_while_it_waits),
 	    cmocka_unit_test(joins_once),
 	    cmocka_unit_test(not_replaced),
