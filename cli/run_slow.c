@@ -6,18 +6,14 @@
 int run_slow_list(struct command *command)
 {
 	static const struct column columns[] = {
-	    {"ENDED", "at_ms", TIME_MS},
-	    {"INITIATOR", "initiator", TEXT},
-	    {"POOL", "pool", TEXT},
-	    {"VOLUME", "volume", TEXT},
-	    {"COMMAND", "command", TEXT},
-	    {"BLOCKS", "blocks", NUMBER},
-	    {"MS", "total_ms", RATIO},
-	    {"WAITED FOR", "waited_for", TEXT},
-	    {"INITIATOR", "initiator_ms", RATIO},
-	    {"QUEUE", "queue_ms", RATIO},
-	    {"ENGINE", "engine_ms", RATIO},
-	    {"DEVICE", "device_ms", RATIO},
+	    {"ENDED", "at_ms", TIME_MS},        {"PROTOCOL", "protocol", TEXT},
+	    {"HOST", "initiator", TEXT},        {"POOL", "pool", TEXT},
+	    {"VOLUME", "volume", TEXT},         {"SHARE", "share", TEXT},
+	    {"COMMAND", "operation", TEXT},     {"BLOCKS", "blocks", NUMBER},
+	    {"BYTES", "bytes", SIZE},           {"MS", "total_ms", RATIO},
+	    {"WAITED FOR", "waited_for", TEXT}, {"INITIATOR", "initiator_ms", RATIO},
+	    {"QUEUE", "queue_ms", RATIO},       {"ENGINE", "engine_ms", RATIO},
+	    {"DEVICE", "device_ms", RATIO},     {"SHARE", "share_ms", RATIO},
 	};
 	json_t *reply, *list;
 	int status = command_call(command, "GET", NULL, &reply, "/api/v1/slow");

@@ -40,3 +40,20 @@ uint64_t latency_slowest_ns(const struct latency *before, const struct latency *
 	}
 	return 0;
 }
+
+static uint64_t slow_limit, slow_count; /* atomic */
+
+uint64_t latency_slow_limit(void)
+{
+	return __atomic_load_n(&slow_limit, __ATOMIC_RELAXED);
+}
+
+void latency_set_slow_limit(uint64_t ns)
+{
+	__atomic_store_n(&slow_limit, ns, __ATOMIC_RELAXED);
+}
+
+uint64_t latency_slow_number(void)
+{
+	return __atomic_add_fetch(&slow_count, 1, __ATOMIC_RELAXED);
+}

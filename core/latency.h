@@ -48,4 +48,11 @@ void latency_add(const struct latency *from, struct latency *sum);
  * counts were lost in between. */
 uint64_t latency_slowest_ns(const struct latency *before, const struct latency *now);
 
+/* What takes longer than a limit is slow, and kept by who serves it (target/, nfs/).
+ * latency_slow_limit: 0: nothing is kept. latency_slow_number: the next one's, from 1, over all
+ * that keep some, so that their lists can be made one. Context: any. */
+uint64_t latency_slow_limit(void);
+void latency_set_slow_limit(uint64_t ns);
+uint64_t latency_slow_number(void);
+
 #endif

@@ -423,7 +423,8 @@ static struct iscsi_conn *next_late(const struct iscsi_session *session)
 	return NULL;
 }
 
-/* All are found first: when one goes another fence may begin, which asks them anew. */
+/* All are found first: when one goes the fence moves on (mcs_leave()), and another may begin, which
+ * asks them anew. */
 static void fence_late(struct timer *timer)
 {
 	struct iscsi_session *session = container_of(timer, struct iscsi_session, fence_timer);
@@ -438,5 +439,4 @@ static void fence_late(struct timer *timer)
 		conn->late = false;
 		conn_fail(conn, "does not acknowledge what it was sent");
 	}
-	mcs_fence_step(session);
 }

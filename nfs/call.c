@@ -199,6 +199,7 @@ void nfs_call_reply(struct nfs_call *call)
 {
 	if (is_nfs3(call))
 		nfs_stats_end(call, NFS_STATS_3, call->rpc.procedure, call->export, is_error(call));
+	nfs_slow_ends(call);
 	if (call->out.full) {
 		restart_reply(call);
 		rpc_put_accepted(&call->out, call->rpc.xid, RPC_SYSTEM_ERR);
@@ -251,6 +252,7 @@ static void vfs_done(struct vfs_request *request, int result)
 {
 	struct nfs_call *call = container_of(request, struct nfs_call, vfs);
 
+	call->slow.share_ns += nfs_call_now(call) - call->slow.submitted_ns;
 	nfs_change_end(call);
 	call->done(call, result);
 }
@@ -262,6 +264,7 @@ void nfs_call_vfs_as(struct nfs_call *call, struct vfs *vfs,
 	call->vfs.credentials = credentials;
 	call->vfs.done = vfs_done;
 	call->done = done;
+	call->slow.submitted_ns = nfs_call_now(call);
 	vfs_submit(vfs, &call->vfs);
 }
 
@@ -495,7 +498,7 @@ void nfs_call_start(struct nfs_call *call)
 		nfs_call_drop(call);
 		return;
 	}
-	call->begun_ns = nfs_call_now(call);
+	call->begun_ns = call->slow.arrived_ns = nfs_call_now(call);
 	xdr_in_init(&call->in, call->record, call->record_length);
 	if (call->payload)
 		xdr_in_set_payload(&call->in, call->payload_at, call->payload->data,

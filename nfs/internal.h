@@ -13,6 +13,7 @@
 #include "nfs/lock.h"
 #include "nfs/nfs.h"
 #include "nfs/rpc.h"
+#include "nfs/slow.h"
 #include "nfs/stats.h"
 #include "nfs/tls.h"
 
@@ -313,6 +314,7 @@ struct nfs_call {
 	void (*again)(struct nfs_call *call); /* of timer */
 	uint64_t begun_ns;                    /* the procedure, or the operation of a COMPOUND */
 	uint32_t moved;                       /* bytes it has read or written */
+	struct nfs_slow_notes slow;
 	struct handle handle;
 
 	/* memory */

@@ -156,6 +156,23 @@ void nfs_operation_tallies(const struct nfs_server *server,
 			   void (*each)(void *context, const struct nfs_operation_info *info),
 			   void *context);
 
+/* ---- slow.c: the last NFS_SLOW_MAX requests of NFS that took longer than the limit
+ * (core/latency.h), from the last byte to the answer. nfs_slow_list: the newest first, NFS_SLOW_MAX
+ * at most; returns how many. Context: any. */
+#define NFS_SLOW_MAX 256u
+struct nfs_slow {
+	uint64_t number;             /* latency_slow_number() */
+	uint64_t wall_ns;            /* when it ended */
+	char client[46];             /* address */
+	char path[NFS_PATH_MAX + 1]; /* of the export it was about last; "": of none */
+	const char *version;         /* static; "3", "4.0", "4.1", "4.2" */
+	const char *operation;       /* static: the procedure, or the operation that took longest */
+	char command[192];           /* the procedure, or the first operations of the COMPOUND */
+	uint64_t bytes;              /* read or written */
+	uint64_t total_ns, share_ns; /* share_ns: in the share, its journal and its devices */
+};
+unsigned nfs_slow_list(struct nfs_slow *slow, unsigned max);
+
 /* nfs_share_door: share handle_volume() @volume may be changed past this server from now on, by a
  * local mount (@opens), or by one less of them. Nothing of it is delegated meanwhile, and what is
  * is called back. Context: control loop. */

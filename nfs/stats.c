@@ -11,6 +11,7 @@
 #include "core/heap.h"
 #include "nfs/internal.h"
 #include "nfs/nfs4.h"
+#include "nfs/slow.h"
 #include "nfs/stats.h"
 
 #define VERSIONS   4u  /* 3, 4.0, 4.1, 4.2 */
@@ -126,10 +127,15 @@ static const char *const names4[OPERATIONS] = {
     [75] = "REMOVEXATTR",
 };
 
-static const char *name_of(unsigned version, unsigned operation)
+const char *nfs_stats_version(unsigned version)
+{
+	return version < VERSIONS ? versions[version] : "4";
+}
+
+const char *nfs_stats_name(unsigned version, unsigned operation)
 {
 	if (version > 0)
-		return names4[operation];
+		return operation < OPERATIONS ? names4[operation] : NULL;
 	return operation < nfs_nfs3.count ? nfs_nfs3.procedures[operation].name : NULL;
 }
 
@@ -207,6 +213,7 @@ void nfs_stats_end(struct nfs_call *call, enum nfs_stats_version version, unsign
 	uint32_t bytes = call->moved;
 
 	call->moved = 0;
+	nfs_slow_operation(call, operation, ns, bytes);
 	if (operation >= OPERATIONS)
 		return;
 	class = version == NFS_STATS_3 ? class3(operation) : class4(operation);
@@ -462,7 +469,7 @@ static bool sum_operation(const struct nfs_server *server, unsigned version, uns
 			  struct nfs_operation_info *ret_info)
 {
 	*ret_info = (struct nfs_operation_info){.version = versions[version],
-						.name = name_of(version, operation)};
+						.name = nfs_stats_name(version, operation)};
 	for (unsigned i = 0; i < server->options.io_loop_count; i++) {
 		const struct operation_tally *tally =
 		    &server->loops[i].stats->operation[version][operation];

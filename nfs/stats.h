@@ -22,6 +22,11 @@ enum nfs_stats_version { NFS_STATS_3, NFS_STATS_4 }; /* 4.0; the minor version o
 void nfs_stats_end(struct nfs_call *call, enum nfs_stats_version version, unsigned operation,
 		   const struct nfs_export *export, bool failed);
 
+/* Of an enum nfs_stats_version, with the minor version on top: "4.1"; of an operation of it: NULL:
+ * there is none. Static. */
+const char *nfs_stats_version(unsigned version);
+const char *nfs_stats_name(unsigned version, unsigned operation);
+
 /* Context of these: control loop. nfs_stats_create: -ENOMEM. nfs_stats_of_loop: NULL: no memory.
  * nfs_stats_follow: the shares of @table are those that are counted from now on; who was counted
  * before goes on. */

@@ -41,23 +41,11 @@ static void measure(const struct scsi_task *task, uint64_t ns)
 }
 
 /* ---- slow commands */
-static uint64_t slow_limit; /* atomic; 0: none */
-
 static struct {
 	pthread_mutex_t lock; /* over what follows; taken for slow commands only */
 	uint64_t count;
 	struct scsi_slow ring[SCSI_SLOW_MAX];
 } slow = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-uint64_t scsi_slow_limit(void)
-{
-	return __atomic_load_n(&slow_limit, __ATOMIC_RELAXED);
-}
-
-void scsi_slow_set_limit(uint64_t ns)
-{
-	__atomic_store_n(&slow_limit, ns, __ATOMIC_RELAXED);
-}
 
 static uint64_t less(uint64_t from, uint64_t what)
 {
@@ -93,7 +81,7 @@ static void keep(const struct scsi_task *task, uint64_t ns)
 	pthread_mutex_lock(&slow.lock);
 	entry = &slow.ring[slow.count++ % SCSI_SLOW_MAX];
 	*entry = (struct scsi_slow){
-	    .number = slow.count,
+	    .number = latency_slow_number(),
 	    .wall_ns = wall_ns,
 	    .lun = task->itl->mapping->lun,
 	    .command = task->opcode->name,
@@ -123,7 +111,8 @@ unsigned scsi_slow_list(struct scsi_slow *list, unsigned max)
 
 void latency_task_ends(struct scsi_task *task)
 {
-	uint64_t ns = less(loop_now(task->nexus->loop), task->begun_ns), limit = scsi_slow_limit();
+	uint64_t ns = less(loop_now(task->nexus->loop), task->begun_ns),
+		 limit = latency_slow_limit();
 
 	measure(task, ns);
 	if (limit && ns > limit)

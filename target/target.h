@@ -241,7 +241,8 @@ void scsi_client_latency(const char *name,
 				      const struct scsi_latencies *latencies),
 			 void *context);
 
-/* Slow commands: the last SCSI_SLOW_MAX that took longer than a limit, and what they waited for. */
+/* Slow commands: the last SCSI_SLOW_MAX that took longer than the limit (core/latency.h), and what
+ * they waited for. */
 #define SCSI_SLOW_MAX 256u
 enum scsi_slow_part {
 	SCSI_SLOW_INITIATOR, /* the data that it had to send */
@@ -252,7 +253,7 @@ enum scsi_slow_part {
 	SCSI_SLOW_PARTS
 };
 struct scsi_slow {
-	uint64_t number;  /* from 1, since the daemon started */
+	uint64_t number;  /* latency_slow_number() */
 	uint64_t wall_ns; /* when it ended */
 	char initiator[SCSI_NAME_MAX + 1], target[SCSI_NAME_MAX + 1];
 	unsigned lun;
@@ -261,10 +262,7 @@ struct scsi_slow {
 	uint64_t total_ns, part_ns[SCSI_SLOW_PARTS];
 	bool aborted;
 };
-/* scsi_slow_limit: 0: none are kept. scsi_slow_list: the newest first, SCSI_SLOW_MAX at most;
- * returns how many. Context: any. */
-uint64_t scsi_slow_limit(void);
-void scsi_slow_set_limit(uint64_t ns);
+/* scsi_slow_list: the newest first, SCSI_SLOW_MAX at most; returns how many. Context: any. */
 unsigned scsi_slow_list(struct scsi_slow *slow, unsigned max);
 
 /* For initiators that are idle: told() hears that unit attention @asc (ASC << 8 | ASCQ) pends for

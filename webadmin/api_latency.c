@@ -14,7 +14,7 @@
 #include "webadmin/share.h"
 
 /* How long commands take: histograms of volumes and initiators, of shares, clients and operations
- * of NFS, and the last slow commands with what they waited for. */
+ * of NFS, and the last slow commands and requests with what they waited for. */
 
 #define SLOW_SETTING  "slow_limit_ns"
 #define SLOW_DEFAULT  (500 * 1000000ull)
@@ -212,13 +212,46 @@ void slow_load(struct webadmin *admin)
 
 	webadmin_setting(admin, SLOW_SETTING, text, sizeof text);
 	limit = text[0] ? strtoull(text, NULL, 10) : SLOW_DEFAULT;
-	scsi_slow_set_limit(limit);
+	latency_set_slow_limit(limit);
 }
 
-static const char *const parts[] = {[SCSI_SLOW_INITIATOR] = "initiator",
-				    [SCSI_SLOW_QUEUE] = "queue",
-				    [SCSI_SLOW_ENGINE] = "engine",
-				    [SCSI_SLOW_DEVICE] = "device"};
+/* What was waited for: the parts of a SCSI command, and of a request of NFS those in queues and in
+ * the share, where file system, journal and devices are not told apart. */
+#define SHARE SCSI_SLOW_PARTS
+#define PARTS (SCSI_SLOW_PARTS + 1)
+static const char *const parts[PARTS] = {[SCSI_SLOW_INITIATOR] = "initiator",
+					 [SCSI_SLOW_QUEUE] = "queue",
+					 [SCSI_SLOW_ENGINE] = "engine",
+					 [SCSI_SLOW_DEVICE] = "device",
+					 [SHARE] = "share"};
+
+/* What both kinds have; the others are empty until they are set. */
+static json_t *show_entry(uint64_t number, uint64_t wall_ns, const char *protocol,
+			  const char *initiator, const char *command, uint64_t total_ns,
+			  const uint64_t part_ns[PARTS])
+{
+	json_t *object;
+	unsigned most = 0;
+
+	for (unsigned i = 1; i < PARTS; i++) {
+		if (part_ns[i] > part_ns[most])
+			most = i;
+	}
+	object = json_pack(
+	    "{s:I,s:I,s:s,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:s,s:b}", "number",
+	    (json_int_t)number, "at_ms", (json_int_t)(wall_ns / 1000000u), "protocol", protocol,
+	    "initiator", initiator, "target", "", "lun", 0, "pool", "", "volume", "", "share", "",
+	    "version", "", "command", command, "operation", command, "lba", (json_int_t)0, "blocks",
+	    (json_int_t)0, "bytes", (json_int_t)0, "total_ms", ms(total_ns), "waited_for",
+	    parts[most], "aborted", 0);
+	for (unsigned i = 0; object && i < PARTS; i++) {
+		char name[24];
+
+		snprintf(name, sizeof name, "%s_ms", parts[i]);
+		json_object_set_new(object, name, json_real(ms(part_ns[i])));
+	}
+	return object;
+}
 
 /* The LUN's volume as it is mapped now. */
 static void show_volume_of(struct api_request *request, const struct scsi_slow *slow,
@@ -238,54 +271,97 @@ static void show_volume_of(struct api_request *request, const struct scsi_slow *
 	}
 }
 
-static json_t *show_slow(struct api_request *request, const struct scsi_slow *slow)
+static json_t *show_command(struct api_request *request, const struct scsi_slow *slow)
 {
+	uint64_t part_ns[PARTS] = {0};
 	json_t *object;
-	unsigned most = 0;
 
-	for (unsigned i = 1; i < SCSI_SLOW_PARTS; i++) {
-		if (slow->part_ns[i] > slow->part_ns[most])
-			most = i;
-	}
-	object =
-	    json_pack("{s:I,s:I,s:s,s:s,s:i,s:s,s:s,s:s,s:I,s:I,s:f,s:s,s:b}", "number",
-		      (json_int_t)slow->number, "at_ms", (json_int_t)(slow->wall_ns / 1000000u),
-		      "initiator", slow->initiator, "target", slow->target, "lun", (int)slow->lun,
-		      "pool", "", "volume", "", "command", slow->command, "lba",
-		      (json_int_t)slow->lba, "blocks", (json_int_t)slow->blocks, "total_ms",
-		      ms(slow->total_ns), "waited_for", parts[most], "aborted", slow->aborted);
-	for (unsigned i = 0; object && i < SCSI_SLOW_PARTS; i++) {
-		char name[24];
-
-		snprintf(name, sizeof name, "%s_ms", parts[i]);
-		json_object_set_new(object, name, json_real(ms(slow->part_ns[i])));
-	}
-	if (object)
-		show_volume_of(request, slow, object);
+	memcpy(part_ns, slow->part_ns, sizeof slow->part_ns);
+	object = show_entry(slow->number, slow->wall_ns, "iscsi", slow->initiator, slow->command,
+			    slow->total_ns, part_ns);
+	if (!object)
+		return NULL;
+	json_object_set_new(object, "target", json_string(slow->target));
+	json_object_set_new(object, "lun", json_integer((json_int_t)slow->lun));
+	json_object_set_new(object, "lba", json_integer((json_int_t)slow->lba));
+	json_object_set_new(object, "blocks", json_integer((json_int_t)slow->blocks));
+	json_object_set_new(object, "aborted", json_boolean(slow->aborted));
+	show_volume_of(request, slow, object);
 	return object;
 }
 
+/* The pool of the share that has the path now; a directory of the host has none. */
+static const char *pool_of(struct api_request *request, const char *name)
+{
+	list_for_each (it, &request->model->shares) {
+		const struct model_share *share = list_entry(it, struct model_share, link);
+
+		if (strcmp(share->name, name) == 0)
+			return share->pool;
+	}
+	return "";
+}
+
+static json_t *show_request(struct api_request *request, const struct nfs_slow *slow)
+{
+	uint64_t part_ns[PARTS] = {
+	    [SHARE] = slow->share_ns, [SCSI_SLOW_QUEUE] = slow->total_ns - slow->share_ns};
+	const char *name = slow->path[0] ? slow->path + 1 : "";
+	json_t *object = show_entry(slow->number, slow->wall_ns, "nfs", slow->client, slow->command,
+				    slow->total_ns, part_ns);
+
+	if (!object)
+		return NULL;
+	json_object_set_new(object, "pool", json_string(pool_of(request, name)));
+	json_object_set_new(object, "share", json_string(name));
+	json_object_set_new(object, "version", json_string(slow->version));
+	json_object_set_new(object, "operation", json_string(slow->operation));
+	json_object_set_new(object, "bytes", json_integer((json_int_t)slow->bytes));
+	return object;
+}
+
+/* One list of two: the newest SLOW_SHOWN, by their numbers. */
+#define SLOW_SHOWN 256u
+_Static_assert(SLOW_SHOWN <= SCSI_SLOW_MAX, "enough of them are kept");
+_Static_assert(SLOW_SHOWN <= NFS_SLOW_MAX, "enough of them are kept");
+
+struct slow_lists {
+	struct scsi_slow commands[SLOW_SHOWN];
+	struct nfs_slow requests[SLOW_SHOWN];
+};
+
 void api_slow_show(struct api_request *request)
 {
-	struct scsi_slow *slow = heap_zalloc_array(SCSI_SLOW_MAX, sizeof *slow);
-	json_int_t seen = 0;
+	struct slow_lists *lists = heap_zalloc(sizeof *lists);
+	unsigned commands, requests, c = 0, r = 0;
+	uint64_t seen = 0;
 	json_t *list;
-	unsigned count;
 
-	if (!slow) {
+	if (!lists) {
 		api_reply_error(request, 503, "no_memory", "out of memory");
 		return;
 	}
 	list = json_array();
-	count = scsi_slow_list(slow, SCSI_SLOW_MAX);
-	if (count)
-		seen = (json_int_t)slow[0].number;
-	for (unsigned i = 0; i < count; i++)
-		json_array_append_new(list, show_slow(request, &slow[i]));
-	heap_free(slow);
+	commands = scsi_slow_list(lists->commands, SLOW_SHOWN);
+	requests = nfs_slow_list(lists->requests, SLOW_SHOWN);
+	while (c + r < SLOW_SHOWN && (c < commands || r < requests)) {
+		const struct scsi_slow *command = c < commands ? &lists->commands[c] : NULL;
+		const struct nfs_slow *other = r < requests ? &lists->requests[r] : NULL;
+
+		if (command && (!other || command->number > other->number)) {
+			seen = c + r ? seen : command->number;
+			json_array_append_new(list, show_command(request, command));
+			c++;
+		} else {
+			seen = c + r ? seen : other->number;
+			json_array_append_new(list, show_request(request, other));
+			r++;
+		}
+	}
+	heap_free(lists);
 	api_reply(request, 200,
-		  json_pack("{s:f,s:I,s:o}", "limit_ms", ms(scsi_slow_limit()), "seen", seen,
-			    "commands", list));
+		  json_pack("{s:f,s:I,s:o}", "limit_ms", ms(latency_slow_limit()), "seen",
+			    (json_int_t)seen, "commands", list));
 }
 
 void api_slow_change(struct api_request *request)
@@ -317,11 +393,11 @@ void api_slow_change(struct api_request *request)
 	}
 	if (api_is_dry(request)) {
 		api_reply_dry(request, json_string("slow commands"),
-			      json_pack("{s:f}", "limit_ms", ms(scsi_slow_limit())),
+			      json_pack("{s:f}", "limit_ms", ms(latency_slow_limit())),
 			      json_pack("{s:f}", "limit_ms", ms(limit)));
 		return;
 	}
-	scsi_slow_set_limit(limit);
+	latency_set_slow_limit(limit);
 	log_notice("commands that take longer than %s are kept", limit ? text : "(none)");
 	api_reply(request, 200, json_pack("{s:f}", "limit_ms", ms(limit)));
 }

@@ -504,10 +504,14 @@ static const struct object objects[] = {
       {"mean_ms", FIELD_REAL, true},
       {"slowest_ms", FIELD_REAL, true, "99 of 100 took no longer"}}},
     {"Slow",
-     "Slow commands",
+     "Slow commands over iSCSI and requests over NFS",
      {{"limit_ms", FIELD_REAL, true, "0: none are kept"},
       {"seen", FIELD_NUMBER, true, "since the daemon started; the last 256 are kept"},
-      {"commands", FIELD_OBJECTS, true, "the newest first"}}},
+      {"commands", FIELD_OBJECTS, true,
+       "the newest first; protocol: iscsi (target, lun, lba, blocks) or nfs (share, bytes, and "
+       "version, command: the procedure or what the COMPOUND did, operation: which of them took "
+       "longest); initiator: its name, or the NFS client's address; waited_for: initiator, queue, "
+       "engine, device or share, each of which has its _ms"}}},
     {"Job",
      "Long work",
      {{"id", FIELD_TEXT, true},

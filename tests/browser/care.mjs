@@ -325,6 +325,26 @@ async function configuration() {
 	point(head[0] === 0x1f && head[1] === 0x8b, "a support bundle comes with a click", bundle.suggestedFilename());
 }
 
+/** Commands of SCSI and requests of NFS in one list, here as if there had been one of each. */
+async function slowOnes() {
+	const empty = { target: "", lun: 0, volume: "", share: "", version: "", lba: 0, blocks: 0, bytes: 0, aborted: false, initiator_ms: 0, queue_ms: 0, engine_ms: 0, device_ms: 0, share_ms: 0 };
+	const commands = [
+		{ ...empty, number: 2, at_ms: Date.now(), protocol: "nfs", initiator: "192.0.2.7", pool: "tank", share: "isos", version: "4.1", command: "SEQUENCE PUTFH READ", operation: "READ", bytes: 65536, total_ms: 4000, queue_ms: 1000, share_ms: 3000, waited_for: "share" },
+		{ ...empty, number: 1, at_ms: Date.now(), protocol: "iscsi", initiator: "iqn.2026-11.org.example:a", target: "iqn.2026-11.org.example:t", pool: "tank", volume: "disk", command: "WRITE(10)", operation: "WRITE(10)", blocks: 8, total_ms: 600, device_ms: 600, waited_for: "device" },
+	];
+	await page.route("**/api/v1/slow", (one) => one.fulfill({ json: { limit_ms: 500, seen: 2, commands } }));
+	await open("support");
+	const row = page.getByRole("row", { name: /192\.0\.2\.7/ });
+	await row.waitFor();
+	const text = await row.innerText(), other = await page.getByRole("row", { name: /org\.example:a/ }).innerText();
+	point(/tank\/isos/.test(text) && /NFSv4\.1 READ/.test(text) && /4(\.0)? s/.test(text) && /Share/.test(text) && await row.getByTitle("SEQUENCE PUTFH READ, 64 KiB read or written").count() === 1
+		&& await row.getByRole("link", { name: "tank/isos" }).getAttribute("href") === "#/shares/tank/isos", "a slow request of NFS is listed with its client, its share and what it waited for", text);
+	point(/tank\/disk/.test(other) && /WRITE\(10\)/.test(other) && /Devices/.test(other), "beside a slow command", other);
+	point(await page.getByText("Mostly: Share").count() === 1 && await page.getByText("Most of it belongs to the share tank/isos.").count() === 1 && await page.getByText("Most of it belongs to the host 192.0.2.7.").count() === 1, "and what most of it was is said of both");
+	await everyLook("slow", "table", "慢命令与慢 NFS 请求");
+	await page.unroute("**/api/v1/slow");
+}
+
 await walked(async () => {
 	await signIn();
 	await library();
@@ -337,4 +357,5 @@ await walked(async () => {
 	await resilvering();
 	await power();
 	await configuration();
+	await slowOnes();
 }, () => helper?.kill());

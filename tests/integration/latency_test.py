@@ -103,11 +103,13 @@ def slow_commands(points, daemon, client):
     commands = daemon.good("GET", f"{V1}/slow")["commands"]
     queued = [one for one in commands if one["queue_ms"] > 50]
     points.point(queued and queued[0]["initiator"] == HOST and queued[0]["volume"] == "timed" and
-                 queued[0]["command"] == "READ(10)" and
+                 queued[0]["command"] == queued[0]["operation"] == "READ(10)" and
+                 queued[0]["protocol"] == "iscsi" and
                  queued[0]["number"] == max(one["number"] for one in queued),
                  "what a volume's limit holds back waits in the queue", commands[:3])
     points.point(all(abs(one["total_ms"] - sum(one[f"{part}_ms"] for part in
-                                               ("initiator", "queue", "engine", "device"))) < 0.01
+                                               ("initiator", "queue", "engine", "device",
+                                                "share"))) < 0.01
                      for one in commands), "the parts make up the whole", commands[:3])
     daemon.good("PATCH", f"{V1}/slow", {"limit": "800ms"})
     late_data(client)

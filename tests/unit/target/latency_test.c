@@ -121,7 +121,7 @@ static void what_it_waited_for(void **state)
 	uint64_t sum = 0;
 
 	(void)state;
-	scsi_slow_set_limit(20 * MS);
+	latency_set_slow_limit(20 * MS);
 	slow_write(30, 10);
 	assert_true(scsi_slow_list(slow, SCSI_SLOW_MAX) >= 1);
 	assert_string_equal(slow[0].initiator, "iqn.2026-11.test:a");
@@ -144,7 +144,7 @@ static void queued(void **state)
 	struct io first = {.out = io0.out, .in = io0.in, .attribute = SCSI_ORDERED};
 
 	(void)state;
-	scsi_slow_set_limit(20 * MS);
+	latency_set_slow_limit(20 * MS);
 	rig.test->hold = true;
 	io_start(&first, rig.a, (const uint8_t[16]){0x28, [8] = 1}, 16);
 	io_start(&io0, rig.a, (const uint8_t[16]){0x28, [5] = 77, [8] = 1}, 16);
@@ -202,7 +202,7 @@ static void tapped(void **state)
 	static struct scsi_slow slow[SCSI_SLOW_MAX];
 
 	(void)state;
-	scsi_slow_set_limit(20 * MS);
+	latency_set_slow_limit(20 * MS);
 	volume_tap_set(rig.volume, &tap);
 	for (unsigned given_up = 0; given_up < 2; given_up++) {
 		io0.out_length = 512;
@@ -223,7 +223,7 @@ static void the_last_ones(void **state)
 	uint64_t number;
 
 	(void)state;
-	scsi_slow_set_limit(1 * MS);
+	latency_set_slow_limit(1 * MS);
 	slow_write(3, 0);
 	assert_true(scsi_slow_list(slow, 1) == 1);
 	number = slow[0].number;
@@ -232,7 +232,7 @@ static void the_last_ones(void **state)
 	assert_int_equal(scsi_slow_list(slow, SCSI_SLOW_MAX + 1), SCSI_SLOW_MAX);
 	assert_int_equal(slow[0].number, number + SCSI_SLOW_MAX + 4);
 	assert_int_equal(slow[SCSI_SLOW_MAX - 1].number, slow[0].number - SCSI_SLOW_MAX + 1);
-	scsi_slow_set_limit(0);
+	latency_set_slow_limit(0);
 	slow_write(3, 0);
 	assert_int_equal(scsi_slow_list(slow, 1), 1);
 	assert_int_equal(slow[0].number, number + SCSI_SLOW_MAX + 4);

@@ -149,10 +149,10 @@ export interface AlertChannel {
 export interface Performance { samples: number[][] }
 export interface LatencyCounts { count: number; sum_ns: number; buckets: number[] }
 export interface Latency { at_ms: number; bounds_ns: number[]; read: LatencyCounts; write: LatencyCounts }
-export type SlowPart = "initiator" | "queue" | "engine" | "device";
+export type SlowPart = "initiator" | "queue" | "engine" | "device" | "share";
 export interface SlowCommand {
-	number: number; at_ms: number; initiator: string; target: string; lun: number; pool: string; volume: string; command: string;
-	lba: number; blocks: number; total_ms: number; waited_for: SlowPart; aborted: boolean;
-	initiator_ms: number; queue_ms: number; engine_ms: number; device_ms: number;
+	number: number; at_ms: number; protocol: "iscsi" | "nfs"; initiator: string; target: string; lun: number; pool: string; volume: string;
+	share: string; version: string; command: string; operation: string; lba: number; blocks: number; bytes: number; total_ms: number; waited_for: SlowPart; aborted: boolean;
+	initiator_ms: number; queue_ms: number; engine_ms: number; device_ms: number; share_ms: number;
 }
 export interface Slow { limit_ms: number; seen: number; commands: SlowCommand[] }

@@ -2,17 +2,22 @@
 // Why is it slow? What the last slow commands waited for, all together and one by one.
 import { useState } from "preact/hooks";
 import { call, can, download } from "../api";
-import { clock, number } from "../format";
+import { bytes, clock, number } from "../format";
 import { useResource } from "../live";
 import { Badge, Button, Card, Empty, FormDialog, Input, notice, Page, Table, Trouble, useAction, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Slow, SlowCommand, SlowPart } from "../types";
 
-const parts: SlowPart[] = ["device", "engine", "queue", "initiator"];
-const names = (): Record<SlowPart, string> => ({ device: t("slow.device"), engine: t("slow.engine"), queue: t("slow.queue"), initiator: t("slow.initiator") });
-const advice = (): Record<SlowPart, string> => ({ device: t("slow.deviceText"), engine: t("slow.engineText"), queue: t("slow.queueText"), initiator: t("slow.initiatorText") });
-const timeOf = (one: SlowCommand, part: SlowPart) => ({ device: one.device_ms, engine: one.engine_ms, queue: one.queue_ms, initiator: one.initiator_ms })[part];
+const parts: SlowPart[] = ["device", "engine", "share", "queue", "initiator"];
+const names = (): Record<SlowPart, string> => ({ device: t("slow.device"), engine: t("slow.engine"), share: t("slow.share"), queue: t("slow.queue"), initiator: t("slow.initiator") });
+const advice = (): Record<SlowPart, string> => ({ device: t("slow.deviceText"), engine: t("slow.engineText"), share: t("slow.shareText"), queue: t("slow.queueText"), initiator: t("slow.initiatorText") });
+const timeOf = (one: SlowCommand, part: SlowPart) => ({ device: one.device_ms, engine: one.engine_ms, share: one.share_ms, queue: one.queue_ms, initiator: one.initiator_ms })[part];
+/** Where it went: a volume, or a share; of neither, the LUN or nothing. */
+const place = (one: SlowCommand) => (one.protocol === "nfs" ? [one.pool, one.share].filter(Boolean).join("/") : one.pool ? `${one.pool}/${one.volume}` : `LUN ${one.lun}`);
+const placeLink = (one: SlowCommand) => (one.protocol === "nfs" ? (one.share ? to("shares", ...[one.pool, one.share].filter(Boolean)) : null) : one.pool ? to("targets", one.target) : null);
+/** SCSI's name of the command; over NFS the version and the operation that took longest. */
+const what = (one: SlowCommand) => (one.protocol === "nfs" ? `NFSv${one.version} ${one.operation}` : one.command);
 const shortTime = (ms: number) => (ms < 1000 ? `${number(ms, ms < 10 ? 1 : 0)} ms` : `${number(ms / 1000, 1)} s`);
 
 /** The name that most of the waiting belongs to, when it is more than half of it. */
@@ -30,7 +35,7 @@ function chief(list: SlowCommand[], nameOf: (one: SlowCommand) => string): strin
 function Verdict({ list }: { list: SlowCommand[] }) {
 	const sums = parts.map((part) => ({ part, sum: list.reduce((sum, one) => sum + timeOf(one, part), 0) })).sort((a, b) => b.sum - a.sum);
 	const all = sums.reduce((sum, one) => sum + one.sum, 0) || 1, first = sums[0].part;
-	const volume = chief(list, (one) => (one.pool ? `${one.pool}/${one.volume}` : "")), host = chief(list, (one) => one.initiator);
+	const volume = chief(list, (one) => (one.volume ? place(one) : "")), share = chief(list, (one) => (one.share ? place(one) : "")), host = chief(list, (one) => one.initiator);
 	return (
 		<Card title={t("slow.verdict", { what: names()[first] })}>
 			<p class="prose">{advice()[first]}</p>
@@ -40,6 +45,7 @@ function Verdict({ list }: { list: SlowCommand[] }) {
 				))}
 			</ul>
 			{volume && <p class="small quiet">{t("slow.mostVolume", { name: volume })}</p>}
+			{share && <p class="small quiet">{t("slow.mostShare", { name: share })}</p>}
 			{host && <p class="small quiet">{t("slow.mostHost", { name: host })}</p>}
 		</Card>
 	);
@@ -60,11 +66,11 @@ function Limit({ now, onClose }: { now: number; onClose: () => void }) {
 function List({ list }: { list: SlowCommand[] }) {
 	return (
 		<Card flush title={t("slow.list")}>
-			<Table caption={t("slow.list")} rows={list} id={(row) => row.number} find={(row) => `${row.initiator} ${row.pool}/${row.volume} ${row.command}`} columns={[
+			<Table caption={t("slow.list")} rows={list} id={(row) => row.number} find={(row) => `${row.initiator} ${place(row)} ${what(row)}`} columns={[
 				{ key: "at", title: t("audit.time"), text: (row) => row.at_ms, show: (row) => clock(row.at_ms) },
-				{ key: "initiator", title: t("sessions.initiator"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}</span> },
-				{ key: "volume", title: t("slow.volume"), text: (row) => `${row.pool}/${row.volume}`, show: (row) => row.pool ? <a href={to("targets", row.target)}>{row.pool}/{row.volume}</a> : `LUN ${row.lun}` },
-				{ key: "command", title: t("slow.command"), text: (row) => row.command, show: (row) => <>{row.command}{row.aborted && <> <Badge tone="bad">{t("slow.aborted")}</Badge></>}</> },
+				{ key: "initiator", title: t("slow.host"), text: (row) => row.initiator, show: (row) => <span class="name">{row.initiator}</span> },
+				{ key: "volume", title: t("slow.volume"), text: place, show: (row) => placeLink(row) ? <a href={placeLink(row)!}>{place(row)}</a> : place(row) },
+				{ key: "command", title: t("slow.command"), text: what, show: (row) => <><span title={row.protocol === "nfs" ? `${row.command}, ${t("slow.bytes", { size: bytes(row.bytes) })}` : undefined}>{what(row)}</span>{row.aborted && <> <Badge tone="bad">{t("slow.aborted")}</Badge></>}</> },
 				{ key: "total", title: t("slow.total"), number: true, text: (row) => row.total_ms, show: (row) => shortTime(row.total_ms) },
 				{ key: "waited", title: t("slow.waitedFor"), text: (row) => names()[row.waited_for], show: (row) => <span title={parts.map((part) => `${names()[part]}: ${shortTime(timeOf(row, part))}`).join(", ")}>{names()[row.waited_for]} <small>{shortTime(timeOf(row, row.waited_for))}</small></span> },
 			]} />
