@@ -335,8 +335,7 @@ static bool does_without(struct opening *opening, unsigned index)
 		return opening->failure != -EBUSY;   /* it is there, somebody is just letting go */
 	}
 	for (unsigned i = 0; i < sb->pv_count; i++)
-		if ((i != index && sb->pv[i].flags & PV_STALE && ORDER(stale_needs_the_other)) ||
-		    sb->pv[i].state == PV_STATE_EVACUATING)
+		if (i != index && sb->pv[i].flags & PV_STALE && ORDER(stale_needs_the_other))
 			return false;
 	if (!opening->degraded || opening->report || native->newly_missing ||
 	    sb->version < FORMAT_MIRRORS || (index == 0 && !sb->journal_row))

@@ -432,8 +432,9 @@ void life_plug(struct life *life)
 /* Of two, the pool need not know where it was. */
 static void start_online(struct life *life)
 {
-	pool_online(life->pool, life->profile->replaces ? life_device_paths[life->instead] : NULL,
-		    &life->call);
+	bool many = life->profile->replaces || life->profile->moves;
+
+	pool_online(life->pool, many ? life_device_paths[life->instead] : NULL, &life->call);
 }
 
 static void start_replace(struct life *life)
@@ -1018,8 +1019,8 @@ static bool find_device(struct life *life, const char *path, struct pool_device_
 /* False: let the one that is being evacuated get on with it. */
 static bool disk_plan(struct life *life)
 {
-	unsigned count = life_devices(life->profile);
-	unsigned index = (unsigned)rng_below(&life->rng, count);
+	unsigned count = life_devices(life->profile), least = life->profile->moves ? 2 : 0;
+	unsigned index = least + (unsigned)rng_below(&life->rng, count - least);
 	struct pool_device_info info;
 
 	/* The one that is being evacuated is the one to go on with. */
@@ -1316,6 +1317,7 @@ static void pull_or_plug(struct life *life)
 	}
 	life_plug(life);
 	life->gone = 0;
+	life->instead = life->model->victim;
 	if (life->profile->replaces)
 		life->instead = rng_one_in(&life->rng, 4) ? other_place(life, victim_of(life))
 							  : victim_of(life);
