@@ -728,6 +728,8 @@ int evacuate_remove(struct native_call *mine, struct lane *lane)
 	int result = native->read_only ? -EROFS : find_device(mine, &device);
 
 	if (result == 0)
+		result = away_refuse(native, &mine->call->err);
+	if (result == 0)
 		result = settle(native, lane, device);
 	if (result < 0)
 		return result;

@@ -445,6 +445,31 @@ static void test_nodes(void **state)
 	finish(&bench);
 }
 
+/* One that is empty and goes is had back, or replaced, before it is taken out. */
+static void test_goes_empty(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	bench_setup(&bench);
+	start(&bench, 3);
+	assert_int_equal(evacuate(&bench, 2, POOL_EVACUATE_START), 0);
+	wait_state(&bench, 2, DEVICE_EMPTY);
+	victim = 2;
+	bench_run(&bench, lose_now, &bench);
+	assert_int_equal(device(&bench, 2).state, DEVICE_AWAY);
+	assert_int_equal(take_out(&bench, 2), -EBUSY);
+	assert_non_null(strstr(bench.err.text, "is away"));
+	assert_int_equal(online(&bench), 0);
+	wait_whole(&bench);
+	wait_state(&bench, 2, DEVICE_EMPTY);
+	assert_int_equal(take_out(&bench, 2), 0);
+	verify(&bench);
+	again(&bench, 2, true);
+	verify(&bench);
+	finish(&bench);
+}
+
 /* What has its only copy on the way to a device keeps that from going: nothing says yet that it has
  * arrived. */
 struct alone {
@@ -563,7 +588,8 @@ int main(void)
 	    cmocka_unit_test(test_moves),          cmocka_unit_test(test_space_returns),
 	    cmocka_unit_test(test_refusals),       cmocka_unit_test(test_unreadable),
 	    cmocka_unit_test(test_goes_meanwhile), cmocka_unit_test(test_nodes),
-	    cmocka_unit_test(test_alone_keeps_it), cmocka_unit_test(test_nodes_pin),
+	    cmocka_unit_test(test_goes_empty),     cmocka_unit_test(test_alone_keeps_it),
+	    cmocka_unit_test(test_nodes_pin),
 	};
 
 	cmocka_set_test_filter(getenv("GRANARY_TEST_FILTER"));
