@@ -86,6 +86,7 @@ static const struct unit {
     {"consent_before_writes", AWAY, "test_consent_said*"},
     {"moved_beside_its_pair", MOVES, "test_moves"},
     {"moved_nodes_are_pinned", MOVES, "test_nodes_pin"},
+    {"pair_is_counted_by_its_first", MOVES, "test_late_write"},
     {"moved_alone_is_not_spared", MOVES, "test_alone_keeps_it"},
 };
 #define UNITS        (sizeof(units) / sizeof(*units))

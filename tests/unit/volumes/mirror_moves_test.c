@@ -3,6 +3,8 @@
 #include "tests/unit/volumes/bench_worn.h"
 #include "volumes/evacuate.h"
 
+#include <fcntl.h>
+
 /* A device of a pool with mirrored volumes is evacuated: each of the two copies that a slot has
  * stays on a device of its own, whatever else happens meanwhile. Crashes are the simulator's
  * (tests/sim). granary-test: timeout=300 */
@@ -470,6 +472,123 @@ static void test_goes_empty(void **state)
 	finish(&bench);
 }
 
+/* ---- a write that takes its time ---- */
+/* To the second copy of a slot, on the device that is evacuated meanwhile. */
+static struct {
+	struct native *native;
+	struct volume *volume;
+	uint64_t slot; /* of the volume */
+	uint64_t address, offset;
+	struct loop *loop;
+	struct disk *disk;
+	struct disk_request *request; /* held */
+	bool holds;
+	struct bench_io io;
+} late;
+
+static void hold_submit(struct loop *loop, struct disk *disk, struct disk_request *request)
+{
+	if (!late.holds || request->op != DISK_WRITE || request->offset != late.offset ||
+	    disk != late.native->pv[2].disk) {
+		sound->disk_submit(loop, disk, request);
+		return;
+	}
+	late.loop = loop;
+	late.disk = disk;
+	late.request = request;
+	late.holds = false;
+}
+
+/* The last slot of the volume that has its second copy there. */
+static void find_late(void *context)
+{
+	struct tree *map = &nvolume_of(late.volume)->map;
+	struct node *node = NULL;
+
+	(void)context;
+	native_lock(late.native);
+	assert_int_equal(tree_find(map, 0, false, NULL, &node), 0);
+	for (uint64_t slot = 0; slot < VOLUME_SIZE / 4096; slot++) {
+		struct pv_place place;
+		uint64_t address;
+
+		if (!map_slot(&node->body->map.entry[slot / CHUNK_SLOTS], slot % CHUNK_SLOTS,
+			      &address) ||
+		    !mirror_place(late.native, address, &place) || place.pv != &late.native->pv[2])
+			continue;
+		late.slot = slot;
+		late.address = address;
+		late.offset = place.offset;
+	}
+	native_unlock(lane_get(late.native));
+}
+
+static void write_late(struct pool_call *call, int result)
+{
+	bench_call_done(call, result);
+	volume_submit(late.volume, &late.io.request);
+}
+
+/* Both places of the slot, as the devices have it. */
+static void both_hold(struct bench *bench, const char *data)
+{
+	struct pv_place place[2];
+
+	assert_true(pv_locate(late.native, late.address, &place[0].pv, &place[0].offset));
+	assert_true(mirror_place(late.native, late.address, &place[1]));
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = open(bench->path[place[i].pv->device - late.native->pv], O_RDONLY);
+
+		assert_true(fd >= 0);
+		assert_int_equal(pread(fd, room, 4096, (off_t)place[i].offset), 4096);
+		assert_memory_equal(room, data, 4096);
+		close(fd);
+	}
+}
+
+static void test_late_write(void **state)
+{
+	static char data[4096] __attribute__((aligned(4096)));
+	struct bench bench;
+	struct bench_call call = {.call.done = write_late};
+
+	(void)state;
+	worn_setup(&bench);
+	worn.disk_submit = hold_submit;
+	memset(&late, 0, sizeof(late));
+	late.native = NULL;
+	start(&bench, 3);
+	late.native = native_of(bench.pool);
+	late.volume = bench.volume;
+	bench_run(&bench, find_late, NULL);
+	assert_true(late.offset != 0);
+	memset(data, 0x5a, sizeof(data));
+	memcpy(images[0] + late.slot * 4096, data, sizeof(data));
+	late.io.volume = bench.volume;
+	late.io.iov = (struct iovec){.iov_base = data, .iov_len = sizeof(data)};
+	late.io.request = (struct volume_request){.op = VOLUME_WRITE,
+						  .flags = VOLUME_IN_PLACE,
+						  .offset = late.slot * 4096,
+						  .length = sizeof(data),
+						  .iov = &late.io.iov,
+						  .iov_count = 1,
+						  .done = bench_io_done};
+	late.holds = true;
+	pool_evacuate(bench.pool, bench.path[2], POOL_EVACUATE_START, &call.call);
+	assert_int_equal(bench_ended(&bench, &call), 0);
+	for (unsigned i = 0; i < 300; i++) /* the copy comes to it, and is not to be made */
+		loop_poll(bench.loop, 1000000);
+	assert_non_null(late.request);
+	assert_false(late.io.done);
+	sound->disk_submit(late.loop, late.disk, late.request);
+	bench_wait(&bench, &late.io.done);
+	assert_int_equal(late.io.result, 0);
+	wait_state(&bench, 2, DEVICE_EMPTY);
+	both_hold(&bench, data);
+	verify(&bench);
+	finish(&bench);
+}
+
 /* What has its only copy on the way to a device keeps that from going: nothing says yet that it has
  * arrived. */
 struct alone {
@@ -588,8 +707,8 @@ int main(void)
 	    cmocka_unit_test(test_moves),          cmocka_unit_test(test_space_returns),
 	    cmocka_unit_test(test_refusals),       cmocka_unit_test(test_unreadable),
 	    cmocka_unit_test(test_goes_meanwhile), cmocka_unit_test(test_nodes),
-	    cmocka_unit_test(test_goes_empty),     cmocka_unit_test(test_alone_keeps_it),
-	    cmocka_unit_test(test_nodes_pin),
+	    cmocka_unit_test(test_late_write),     cmocka_unit_test(test_goes_empty),
+	    cmocka_unit_test(test_alone_keeps_it), cmocka_unit_test(test_nodes_pin),
 	};
 
 	cmocka_set_test_filter(getenv("GRANARY_TEST_FILTER"));
