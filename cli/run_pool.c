@@ -460,12 +460,96 @@ static void prove_line(const json_t *reply, const char *key, const char *words)
 	printf("\n");
 }
 
+static void prove_phases(const json_t *reply)
+{
+	prove_line(reply, "sequential_write", "1 MiB in order:");
+	prove_line(reply, "random_write", "4 KiB anywhere:");
+	prove_line(reply, "write_and_flush", "4 KiB and a flush:");
+	prove_line(reply, "forced_write", "4 KiB forced (FUA):");
+	prove_line(reply, "verify", "read back, 1 MiB:");
+}
+
+static const char *prove_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "not tried";
+}
+
+static double prove_number(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+/* What is known of a device besides how fast it is. */
+static void prove_device(const json_t *reply)
+{
+	const json_t *flush = json_object_get(reply, "flush"), *fua = json_object_get(reply, "fua");
+	const json_t *atomic = json_object_get(reply, "atomic_write");
+	const json_t *crashes = json_object_get(reply, "crashes");
+
+	printf("%-22s %s (%s)\n", "keeps its flushes:", prove_text(flush, "promise"),
+	       prove_text(flush, "why"));
+	printf("%-22s %s (%s)\n", "keeps forced writes:", prove_text(fua, "promise"),
+	       prove_text(fua, "why"));
+	printf("%-22s %.0f us idle, %.0f us behind 4 KiB, %.0f us behind 32 MiB\n",
+	       "a flush takes:", prove_number(flush, "idle_us"), prove_number(flush, "after_4k_us"),
+	       prove_number(flush, "after_32m_us"));
+	printf("%-22s %.0f bytes (%s)\n", "writes whole:", prove_number(atomic, "bytes"),
+	       prove_text(atomic, "source"));
+	if (prove_number(crashes, "states") > 0)
+		printf("%-22s %.0f states of a pool on it, %.0f lost something\n",
+		       "crashes:", prove_number(crashes, "states"),
+		       prove_number(crashes, "failed"));
+	else
+		printf("%-22s none tried: that needs 64 MiB\n", "crashes:");
+}
+
+static int prove_verdict(struct command *command, json_t *reply, const char *what)
+{
+	const char *reason = prove_text(reply, "reason"), *verdict = prove_text(reply, "verdict");
+	bool bad = strcmp(verdict, "bad") == 0;
+	int status = say(command, json_incref(reply), "%.0f blocks verified, %.0f wrong: %s%s%s",
+			 prove_number(reply, "verified_blocks"), prove_number(reply, "mismatches"),
+			 verdict, *reason ? ": " : "", reason);
+
+	json_decref(reply);
+	return status == EXIT_GOOD && bad
+		   ? command_fail("%s %s is not to be trusted", what, command->position[0])
+		   : status;
+}
+
+/* A device or file that is no pool's yet. */
+static int run_disk_prove(struct command *command, json_t *body)
+{
+	json_t *device = read_device(command->position[0]), *reply;
+	int status;
+
+	if (!device) {
+		json_decref(body);
+		return EXIT_FAILED;
+	}
+	json_object_update(body, device);
+	json_decref(device);
+	if (command_option(command, "force"))
+		json_object_set_new(body, "force", json_true());
+	status = command_call(command, "POST", body, &reply, "/api/v1/disks/prove");
+	if (status)
+		return status;
+	if (command_option(command, "dry-run"))
+		return say(command, reply, "%s", "");
+	if (!command->json) {
+		prove_phases(reply);
+		prove_device(reply);
+	}
+	return prove_verdict(command, reply, "the storage of");
+}
+
 int run_pool_prove(struct command *command)
 {
-	const char *seconds = command_option(command, "seconds"), *reason;
+	const char *seconds = command_option(command, "seconds");
 	json_t *reply, *body = json_object();
 	char *end = NULL;
-	bool bad;
 	int status;
 
 	if (seconds)
@@ -474,31 +558,17 @@ int run_pool_prove(struct command *command)
 		json_decref(body);
 		return command_fail("--seconds is a number, not %s", seconds);
 	}
+	if (strchr(command->position[0], '/'))
+		return run_disk_prove(command, body);
 	status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/prove",
 			      command->position[0]);
 	if (status)
 		return status;
 	if (command_option(command, "dry-run"))
 		return say(command, reply, "%s", "");
-	if (!command->json) {
-		prove_line(reply, "sequential_write", "1 MiB in order:");
-		prove_line(reply, "random_write", "4 KiB anywhere:");
-		prove_line(reply, "write_and_flush", "4 KiB and a flush:");
-		prove_line(reply, "forced_write", "4 KiB forced (FUA):");
-		prove_line(reply, "verify", "read back, 1 MiB:");
-	}
-	reason = json_string_value(json_object_get(reply, "reason"));
-	bad = strcmp(json_string_value(json_object_get(reply, "verdict")), "bad") == 0;
-	status =
-	    say(command, json_incref(reply), "%lld blocks verified, %lld wrong: %s%s%s",
-		json_integer_value(json_object_get(reply, "verified_blocks")),
-		json_integer_value(json_object_get(reply, "mismatches")),
-		json_string_value(json_object_get(reply, "verdict")), *reason ? ": " : "", reason);
-	json_decref(reply);
-	return status == EXIT_GOOD && bad
-		   ? command_fail("the storage of pool %s is not to be trusted",
-				  command->position[0])
-		   : status;
+	if (!command->json)
+		prove_phases(reply);
+	return prove_verdict(command, reply, "the storage of pool");
 }
 
 static const struct column finding_columns[] = {

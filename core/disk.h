@@ -18,8 +18,12 @@ struct disk {
 	uint64_t exact_size;       /* bytes, as the device has it; 0: the same as size */
 	uint32_t logical_block;    /* smallest write, bytes: 512 or 4096 */
 	uint32_t memory_alignment; /* of buffers, bytes */
+	/* Of the device, or of the one a file is on: what the medium writes at once, and what it
+	 * says that it writes whole or not at all, also when the power goes; bytes, 0: not known. */
+	uint32_t physical_block, atomic_write;
 	bool block_device;
 	bool volatile_cache; /* a flush means something (false on memory-backed files) */
+	bool memory;         /* nothing of it is there after a power cut */
 	bool rotational;
 	bool discards; /* punch hole or discard works */
 };

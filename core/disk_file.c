@@ -8,7 +8,9 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <linux/major.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -167,14 +169,27 @@ static bool read_queue_file(dev_t device, const char *name, char *line, int size
 	return false;
 }
 
+static uint32_t queue_number(dev_t device, const char *name)
+{
+	char line[64];
+	unsigned long value = 0;
+
+	if (read_queue_file(device, name, line, sizeof line))
+		value = strtoul(line, NULL, 10);
+	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
 static void describe_queue(struct disk *disk, dev_t device)
 {
 	char line[64];
 
 	disk->rotational =
 	    read_queue_file(device, "rotational", line, sizeof line) && line[0] == '1';
+	disk->physical_block = queue_number(device, "physical_block_size");
+	disk->atomic_write = queue_number(device, "atomic_write_unit_max_bytes");
 	if (!disk->block_device)
 		return;
+	disk->memory = major(device) == RAMDISK_MAJOR;
 	/* When in doubt there is a cache and a flush is worth its while. */
 	disk->volatile_cache = !read_queue_file(device, "write_cache", line, sizeof line) ||
 			       strncmp(line, "write through", 13) != 0;
@@ -218,6 +233,7 @@ static void describe_file(struct opening *o, uint64_t size)
 		disk->memory_alignment = SIZE_UNIT;
 	}
 	disk->volatile_cache = !o->disk->memory;
+	disk->memory = o->disk->memory;
 }
 
 static int describe(struct opening *o)

@@ -196,6 +196,7 @@ void api_pool_offline(struct api_request *request);
 void api_pool_replace(struct api_request *request);
 void api_pool_delete(struct api_request *request);
 void api_pool_prove(struct api_request *request);
+void api_disk_prove(struct api_request *request);
 void api_pool_check(struct api_request *request);
 void api_volume_latency(struct api_request *request);
 void api_initiator_latency(struct api_request *request);

@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "replication/replication.h"
 #include "volumes/devices.h"
+#include "volumes/prove_device.h"
 #include "webadmin/admin.h"
 #include "webadmin/alert.h"
 #include "webadmin/alert_channel.h"
@@ -490,6 +491,8 @@ void webadmin_stop(struct webadmin *admin, void (*stopped)(void *context, unsign
 	alert_channels_stop(admin);
 	alert_watch_stop(admin);
 	devices_stop(admin->options.control);
+	if (admin->proof)
+		device_proof_stop(admin->proof);
 	if (admin->change) /* its transaction ends first; those behind it are refused */
 		admin->idle = stop_targets;
 	else
