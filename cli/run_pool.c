@@ -560,6 +560,11 @@ int run_pool_prove(struct command *command)
 	}
 	if (strchr(command->position[0], '/'))
 		return run_disk_prove(command, body);
+	if (command_option(command, "force")) {
+		json_decref(body);
+		return command_fail("--force is for a device or file: nothing is written over in "
+				    "a pool");
+	}
 	status = command_call(command, "POST", body, &reply, "/api/v1/pools/%s/prove",
 			      command->position[0]);
 	if (status)

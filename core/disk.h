@@ -19,7 +19,8 @@ struct disk {
 	uint32_t logical_block;    /* smallest write, bytes: 512 or 4096 */
 	uint32_t memory_alignment; /* of buffers, bytes */
 	/* Of the device, or of the one a file is on: what the medium writes at once, and what it
-	 * says that it writes whole or not at all, also when the power goes; bytes, 0: not known. */
+	 * says that it writes whole or not at all, also when the power goes; bytes, 0: not known.
+	 */
 	uint32_t physical_block, atomic_write;
 	bool block_device;
 	bool volatile_cache; /* a flush means something (false on memory-backed files) */

@@ -75,6 +75,16 @@ static int stopped(struct device_proof *proof)
 }
 
 /* ---- what is there ---- */
+static int measure(struct device_proof *proof, uint64_t size)
+{
+	proof->tested_bytes = size < PROVE_SIZE_MAX ? size / MIB * MIB : PROVE_SIZE_MAX;
+	if (proof->tested_bytes >= PROVE_SIZE_MIN)
+		return 0;
+	return err_set(&proof->err, -EINVAL, "%s has %llu bytes: a proof needs %llu MiB at least",
+		       proof->path, (unsigned long long)size,
+		       (unsigned long long)(PROVE_SIZE_MIN / MIB));
+}
+
 static int open_device(struct device_proof *proof)
 {
 	unsigned create = proof->create_bytes ? DISK_CREATE : 0;
@@ -84,8 +94,10 @@ static int open_device(struct device_proof *proof)
 	if (create) {
 		result = disk_open(proof->outer, proof->path, DISK_EXCLUSIVE | DISK_WOULD_CREATE,
 				   proof->create_bytes, &real, &proof->err);
-		proof->created = result == 0 && !real;
+		proof->created = result == 0 && !real && !proof->dry;
 	}
+	if (result == 0 && proof->dry && !real && create)
+		return measure(proof, proof->create_bytes);
 	if (result == 0 && !real)
 		result = disk_open(proof->outer, proof->path, DISK_EXCLUSIVE | create,
 				   proof->create_bytes, &real, &proof->err);
@@ -96,13 +108,9 @@ static int open_device(struct device_proof *proof)
 	proof->trace->real = real;
 	proof->facts = *real;
 	proof->facts.path = NULL;
-	proof->tested_bytes = real->size < PROVE_SIZE_MAX ? real->size / MIB * MIB : PROVE_SIZE_MAX;
-	if (proof->tested_bytes < PROVE_SIZE_MIN)
-		return err_set(&proof->err, -EINVAL,
-			       "%s has %llu bytes: a proof needs %llu MiB at least", proof->path,
-			       (unsigned long long)real->size,
-			       (unsigned long long)(PROVE_SIZE_MIN / MIB));
-	return disk_open(&proof->world, proof->path, 0, 0, &proof->disk, &proof->err);
+	result = measure(proof, real->size);
+	return result < 0 ? result
+			  : disk_open(&proof->world, proof->path, 0, 0, &proof->disk, &proof->err);
 }
 
 static bool is_zero(const uint8_t *data, uint64_t length)
@@ -296,9 +304,9 @@ static int steps(struct device_proof *proof)
 {
 	bool crashes = proof->facts.size >= PROVE_CRASH_BYTES;
 	uint64_t load_ns = crashes ? proof->budget_ns / 100 * LOAD_PERCENT : proof->budget_ns;
-	int result = proof->force || proof->created ? 0 : look_for_data(proof);
+	int result = proof->force || proof->created || !proof->disk ? 0 : look_for_data(proof);
 
-	if (result < 0)
+	if (result < 0 || proof->dry)
 		return result;
 	result = run_load(proof, load_ns);
 	/* a device that fails is proved: it is no error of the proof's */
@@ -360,6 +368,8 @@ void device_proof_start(const struct world_ops *world, struct loop *loop,
 	proof->home = loop;
 	prove_trace_world(world, &proof->world);
 	proof->trace = heap_zalloc(sizeof *proof->trace);
+	if (proof->trace)
+		proof->trace->outer = world;
 	result = proof->trace ? loop_create(&proof->world, &proof->loop, &proof->err) : -ENOMEM;
 	if (result == 0) {
 		loop_post(proof->loop, &proof->message, begin);

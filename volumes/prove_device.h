@@ -39,6 +39,7 @@ struct device_proof {
 	uint64_t create_bytes; /* of a file that is made for it; 0: it is there */
 	uint64_t budget_ns;
 	bool force; /* whatever is on it */
+	bool dry;   /* nothing is written: only would it be refused, and tested_bytes */
 	/* On the loop of device_proof_start(). 0; -EEXIST (there is data), -EINVAL (too small),
 	 * -EBUSY, -ENOENT, -ECANCELED .., with a sentence. @created: the file is there, for the
 	 * caller to remove, after errors, too. */

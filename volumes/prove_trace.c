@@ -178,7 +178,7 @@ static void submit_shown(struct loop *loop, struct disk *disk, struct disk_reque
 	} else if (request->op == DISK_WRITE || request->op == DISK_FLUSH) {
 		keep(passing);
 	}
-	trace->real->world->disk_submit(loop, trace->real, &passing->inner);
+	trace->outer->disk_submit(loop, trace->real, &passing->inner);
 }
 
 void prove_trace_world(const struct world_ops *outer, struct world_ops *ret_world)

@@ -17,6 +17,7 @@ struct prove_event {
 
 /* The disks that a proof opens are the device itself, with its requests passing by here. */
 struct prove_trace {
+	const struct world_ops *outer; /* the world it is of */
 	struct disk *real;
 	uint64_t limit; /* bytes of it that are shown; 0: all */
 	bool records;

@@ -143,6 +143,13 @@ static void proved(struct device_proof *proof, int result)
 		api_reply_failure(request, result == -EBUSY ? "device_in_use" : NULL);
 		return;
 	}
+	if (proof->dry) {
+		api_reply_dry(request, json_sprintf("proof of %s", proof->path), json_object(),
+			      json_pack("{s:s,s:I,s:I}", "path", proof->path, "written_over_bytes",
+					(json_int_t)proof->tested_bytes, "seconds",
+					(json_int_t)proving->seconds));
+		return;
+	}
 	body = show(proof);
 	log_notice("%s: a proof found it %s", proof->path,
 		   json_string_value(json_object_get(body, "verdict")));
@@ -153,20 +160,15 @@ static void device_is_good(struct api_request *request)
 {
 	struct proving *proving = request->state;
 
-	if (api_is_dry(request)) {
-		api_reply_dry(
-		    request, json_sprintf("proof of %s", proving->device.path), json_object(),
-		    json_pack("{s:s,s:I,s:I}", "path", proving->device.path, "written_over_bytes",
-			      (json_int_t)PROVE_SIZE_MAX, "seconds", (json_int_t)proving->seconds));
-		return;
-	}
 	proving->proof.path = proving->device.path;
 	proving->proof.budget_ns = proving->seconds * NS_PER_S;
 	proving->proof.force = request->force;
+	proving->proof.dry = api_is_dry(request);
 	proving->proof.done = proved;
 	request->admin->proof = &proving->proof;
-	log_notice("%s: a proof of %llu s begins", proving->device.path,
-		   (unsigned long long)proving->seconds);
+	if (!proving->proof.dry)
+		log_notice("%s: a proof of %llu s begins", proving->device.path,
+			   (unsigned long long)proving->seconds);
 	device_proof_start(request->admin->options.world, request->admin->options.control,
 			   &proving->proof);
 }

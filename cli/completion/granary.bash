@@ -67,7 +67,7 @@ _granary()
 	"pool replace") list="--force --wait --dry-run $globals" ;;
 	"pool grow") list="--dry-run $globals" ;;
 	"pool check") list="--data --offline $globals" ;;
-	"pool prove") list="--seconds --dry-run $globals" ;;
+	"pool prove") list="--seconds --force --dry-run $globals" ;;
 	"pool scrub") list="--wait --rate --pause --resume --stop --status --dry-run $globals" ;;
 	"pool findings") list="--clear --dry-run $globals" ;;
 	"pool export") list="--dry-run $globals" ;;

@@ -495,6 +495,8 @@ def pools(points, daemon, folder):
         ("POST", "/pools/import", {"devices": [spare]}), ("POST", "/pools/import", {"devices": [f"{folder}/none"]}),
         ("POST", "/pools/import", {"devices": [spare], "rewind": True, "degraded": True}),
         ("POST", "/pools/none/prove", None), ("POST", "/pools/tank/prove", {"seconds": 0}),
+        ("POST", "/disks/prove", {"path": f"{folder}/none"}), ("POST", "/disks/prove", {"path": f"{folder}/xfs"}),
+        ("POST", "/disks/prove", {"path": one, "size": "128M", "seconds": 0}),
         ("POST", "/pools/none/grow", None), ("POST", "/pools/none/devices", {"devices": [three]}),
         ("POST", "/pools/tank/online", None),
         ("POST", "/pools/tank/replace", {"device": "missing", "devices": [spare]})])
@@ -535,6 +537,7 @@ def pools(points, daemon, folder):
         (["pool", "create", "other", f"{folder}/other:128M"], ["would make pool other:", f'["{folder}/other"]']),
         (["pool", "add", "pair", spare], ["would change pool pair:", f'"{spare}"]']),
         (["pool", "grow", "pair"], ["would change pool pair: nothing"]),
+        (["pool", "prove", f"{folder}/other:128M"], [f"would make proof of {folder}/other:", "written_over_bytes"]),
         (["pool", "prove", "pair", "--seconds", "2"], ["would make proof of pool pair:", "seconds          2"])])
     away(points, daemon, [one, two, three, spare])
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=120 engines=one asan
-"""The proof of a pool's storage: a sound pool passes and keeps nothing of it, flushes to memory
+"""The proof of a pool's storage, and of a device or file that is to be one's: a sound pool passes and keeps nothing of it, flushes to memory
 are not believed, storage that changes data is found out, bad arguments are refused."""
 
 import os
@@ -76,6 +76,51 @@ def unsound(points, daemon, path):
                  "storage that changes data is found out", result.stdout + result.stderr)
 
 
+def device(points, daemon, folder):
+    """A file that is no pool's: made and removed, or there, and zeros afterwards."""
+    path = os.path.join(folder, "device")
+    missing = daemon.run("pool", "prove", path)
+    points.point(missing.returncode == 1 and "there is no file" in missing.stderr and
+                 path in missing.stderr, "what is not there has to have a size", missing.stderr)
+    told = daemon.json_of("pool", "prove", f"{path}:80M", "--seconds", "3")
+    points.point(told["verdict"] in ("good", "suspicious") and told["mismatches"] == 0 and
+                 told["errors"] == 0 and told["verified_blocks"] > 1024 and
+                 told["tested_bytes"] == 80 * MIB and told["kind"] == "file",
+                 "a sound file passes", told)
+    points.point(told["crashes"]["states"] > 0 and told["crashes"]["failed"] == 0 and
+                 told["crashes"]["writes_recorded"] > 100 and
+                 told["crashes"]["flushes_recorded"] > 10, "so does a pool on it, crash by crash",
+                 told["crashes"])
+    points.point(told["flush"]["promise"] in ("kept", "doubtful", "broken") and
+                 told["flush"]["why"] and told["fua"]["promise"] and
+                 told["flush"]["after_32m_us"] > 0 and told["atomic_write"]["bytes"] >= 512 and
+                 all(told[phase]["operations_per_second"] > 1 for phase in PHASES),
+                 "with its flushes, its atomic write and rates", told)
+    points.point(not os.path.exists(path), "the file that was made is gone")
+    with open(path, "wb") as file:
+        file.truncate(20 * MIB)
+        file.seek(3 * MIB)
+        file.write(b"what somebody needs")
+    refused = daemon.run("pool", "prove", path, "--seconds", "1")
+    with open(path, "rb") as file:
+        file.seek(3 * MIB)
+        kept = file.read(19)
+    points.point(refused.returncode == 1 and "holds data" in refused.stderr and
+                 kept == b"what somebody needs", "one that holds data is refused", refused.stderr)
+    plan = daemon.good("pool", "prove", path, "--force", "--dry-run")
+    points.point("proof of" in plan and path in plan, "a dry run says what would be", plan)
+    words = daemon.good("pool", "prove", path, "--seconds", "1", "--force")
+    points.point("keeps its flushes" in words and "writes whole" in words and
+                 "needs 64 MiB" in words and "0 wrong" in words, "told in words", words)
+    with open(path, "rb") as file:
+        points.point(file.read() == bytes(20 * MIB), "it is zeros afterwards")
+    own = daemon.run("pool", "prove", os.path.join(folder, "old.pool"), "--force")
+    points.point(own.returncode == 1 and "in use" in own.stderr,
+                 "a pool's own device is refused, whatever is asked", own.stderr)
+    points.point(daemon.run("pool", "prove", "old", "--force").returncode == 1,
+                 "a pool is never written over")
+
+
 def test(points):
     with tempfile.TemporaryDirectory(prefix="granary-prove-") as folder:
         path = os.path.join(folder, "old.pool")
@@ -87,6 +132,7 @@ def test(points):
                                         seconds).returncode == 1, f"not {seconds} seconds")
             points.point(daemon.run("pool", "prove", "none").returncode == 1, "no such pool")
             sound(points, daemon)
+            device(points, daemon, folder)
             unsound(points, daemon, path)
             running = threading.Thread(target=daemon.run,
                                        args=("pool", "prove", "old", "--seconds", "60"))
