@@ -621,7 +621,7 @@ static int take(const char *dir, enum backup_taken *ret_taken, struct err *err)
 /* Why it goes no further, and what can be done: -EUCLEAN has said it. */
 static int explain(const char *dir, int result, struct err *err)
 {
-	struct err why = {0};
+	struct err why;
 
 	if (result == 0 || result == -EUCLEAN || !err || !is_begun(dir))
 		return result;
