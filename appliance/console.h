@@ -3,6 +3,8 @@
 #define APPLIANCE_CONSOLE_H
 
 #include <jansson.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -60,6 +62,7 @@ enum text {
 	TEXT_SUPPORT,
 	TEXT_SEED,
 	TEXT_CARDS,
+	TEXT_MORE,
 	TEXT_ENTER,
 	TEXTS
 };
@@ -79,11 +82,25 @@ void put(struct screen *screen, const char *format, ...) __attribute__((format(p
 /* screen_compose: what the machine is and how to reach it, 25 lines of 80 columns.
  * @language: the key that changes it is offered. */
 void screen_compose(struct screen *screen, bool language);
-/* Of it: the pools of a status, each with what is used of its size. */
-void screen_pools(struct screen *screen, const json_t *pools);
-/* The two worst alerts that fire, each on one line, or on two while that leaves @below of the
- * screen's rows to what comes then. Are there any? */
-bool screen_alerts(struct screen *screen, const json_t *alerts, unsigned below);
+
+/* screen_draw: of that, what was found out. Of what a machine may have more of than the screen has
+ * rows, as much as fits, and how much more there is. */
+#define SCREEN_ADDRESSES 3
+#define SCREEN_FAILURE   500
+struct screen_facts {
+	char host[65];
+	unsigned addresses; /* the machine's; the first of them: */
+	struct screen_address {
+		char ip[INET6_ADDRSTRLEN], port[IF_NAMESIZE];
+	} address[SCREEN_ADDRESSES];
+	bool certificate;
+	unsigned char digest[32]; /* SHA-256 of it */
+	bool state_mounted;
+	char failure[SCREEN_FAILURE];    /* why the daemon does not serve; "" */
+	json_t *status, *setup, *alerts; /* the daemon's; NULL: it does not answer */
+	json_t *seed, *cards; /* what granary-seed and granary-hostd found; NULL: nothing */
+};
+void screen_draw(struct screen *screen, const struct screen_facts *facts, bool language);
 
 /* qr_put: @text as a QR code (ISO/IEC 18004, error correction L) in half blocks from line @row of
  * the terminal, its last column @right; light modules are drawn, two of them around it, one when

@@ -19,16 +19,23 @@
 #define CERTIFICATE  STATE_DIR "/web/cert.pem"
 #define FAILURE      STATE_DIR "/failure"
 #define SEED         "/run/granary/seed.json"
-#define CARDS        "/run/granary/cards.json"
-#define ADDRESSES    3 /* lines of them */
-#define POOLS        3
-#define ALERTS       2
+#define CARDS_FILE   "/run/granary/cards.json"
 #define ROWS         25
-#define BELOW        3  /* rows behind the alerts: the verdict with a free one, and the keys */
 #define LINE_COLUMNS 73 /* and what stands before and behind */
 #define QR_ROW       2
 #define QR_RIGHT     80 /* its last column */
 #define QR_WIDTH     31 /* modules with their border; two of them above each other are a line */
+
+/* Lines that the screen has for what a machine may have more of. Where the rows do not suffice for
+ * all of them, they are taken from what has the most, in this order (screen_draw()). */
+enum part { SPARE, POOLS, ADDRESSES, CARDS, SEEDS, FAILURES, ALERTS, COUNTS, PARTS };
+static const unsigned lines_most[PARTS] = {
+    [SPARE] = 2, /* second lines of alerts */
+    [POOLS] = 4,    [ADDRESSES] = SCREEN_ADDRESSES,
+    [CARDS] = 3,    [SEEDS] = 2,
+    [FAILURES] = 4, [ALERTS] = 2,
+    [COUNTS] = 1 /* targets and sessions: the last to go */
+};
 
 void put(struct screen *screen, const char *format, ...)
 {
@@ -64,37 +71,71 @@ static bool printable(const struct ifaddrs *entry, char name[INET6_ADDRSTRLEN])
 	return inet_ntop(entry->ifa_addr->sa_family, address, name, INET6_ADDRSTRLEN) != NULL;
 }
 
-/* The first address, as one writes it into a browser, in @url ("" without one). */
-static void put_addresses(struct screen *screen, char url[80])
+static void find_addresses(struct screen_facts *facts)
 {
 	struct ifaddrs *all = NULL;
 	char name[INET6_ADDRSTRLEN];
-	unsigned shown = 0;
 
-	url[0] = '\0';
-	put(screen, "  %s\r\n", text(TEXT_ADDRESSES));
-	if (getifaddrs(&all) == 0) {
-		for (const struct ifaddrs *at = all; at && shown < ADDRESSES; at = at->ifa_next) {
-			if (!printable(at, name))
-				continue;
-			put(screen, "    %s  (%s)\r\n", name, at->ifa_name);
-			if (shown++ == 0)
-				snprintf(url, 80,
-					 strchr(name, ':') ? "https://[%s]/" : "https://%s/", name);
+	if (getifaddrs(&all) < 0)
+		return;
+	for (const struct ifaddrs *at = all; at; at = at->ifa_next) {
+		if (!printable(at, name))
+			continue;
+		if (facts->addresses < SCREEN_ADDRESSES) {
+			struct screen_address *one = &facts->address[facts->addresses];
+
+			snprintf(one->ip, sizeof one->ip, "%s", name);
+			snprintf(one->port, sizeof one->port, "%s", at->ifa_name);
 		}
-		freeifaddrs(all);
+		facts->addresses++;
 	}
-	if (shown == 0)
+	freeifaddrs(all);
+}
+
+/* Of @all things, how many are on @lines lines: when not all are, the last line says so. */
+static unsigned shown_of(size_t all, unsigned lines)
+{
+	return all <= lines ? (unsigned)all : lines - 1;
+}
+
+static void put_more(struct screen *screen, size_t all, unsigned lines)
+{
+	unsigned shown = shown_of(all, lines);
+
+	if (shown < all)
+		put(screen, "    ... %zu %s\r\n", all - shown, text(TEXT_MORE));
+}
+
+static void put_addresses(struct screen *screen, const struct screen_facts *facts, unsigned lines)
+{
+	put(screen, "  %s\r\n", text(TEXT_ADDRESSES));
+	for (unsigned i = 0; i < shown_of(facts->addresses, lines); i++)
+		put(screen, "    %s  (%s)\r\n", facts->address[i].ip, facts->address[i].port);
+	put_more(screen, facts->addresses, lines);
+	if (facts->addresses == 0)
 		put(screen, "    %s\r\n", text(TEXT_NO_ADDRESS));
 }
 
-static bool read_digest(unsigned char digest[EVP_MAX_MD_SIZE])
+/* The first address, as one writes it into a browser; "" without one. */
+static void find_url(const struct screen_facts *facts, char url[80])
+{
+	const char *ip = facts->address[0].ip;
+
+	url[0] = '\0';
+	if (facts->addresses)
+		snprintf(url, 80, strchr(ip, ':') ? "https://[%s]/" : "https://%s/", ip);
+}
+
+static bool read_digest(unsigned char digest[32])
 {
 	FILE *file = fopen(CERTIFICATE, "re");
 	X509 *first = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+	unsigned char found[EVP_MAX_MD_SIZE];
 	unsigned length = 0;
-	bool good = first && X509_digest(first, EVP_sha256(), digest, &length) && length == 32;
+	bool good = first && X509_digest(first, EVP_sha256(), found, &length) && length == 32;
 
+	if (good)
+		memcpy(digest, found, 32);
 	X509_free(first);
 	if (file)
 		fclose(file);
@@ -102,19 +143,18 @@ static bool read_digest(unsigned char digest[EVP_MAX_MD_SIZE])
 }
 
 /* Where the web front is, and what a browser has to show of its certificate. */
-static void put_web(struct screen *screen, const char *url)
+static void put_web(struct screen *screen, const struct screen_facts *facts, const char *url)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-
-	if (!*url || !read_digest(digest))
+	if (!*url || !facts->certificate)
 		return;
 	put(screen, "\r\n  %s  %s\r\n  %s\r\n", text(TEXT_WEB), url, text(TEXT_FINGERPRINT));
 	/* So far to the left that the widest QR code has room beside it. */
 	for (unsigned i = 0; i < 32; i++)
-		put(screen, "%s%02X%s", i % 16 ? ":" : "  ", digest[i], i % 16 == 15 ? "\r\n" : "");
+		put(screen, "%s%02X%s", i % 16 ? ":" : "  ", facts->digest[i],
+		    i % 16 == 15 ? "\r\n" : "");
 }
 
-void screen_pools(struct screen *screen, const json_t *pools)
+static void put_pools(struct screen *screen, const json_t *pools, unsigned lines)
 {
 	size_t index;
 	json_t *pool;
@@ -128,10 +168,8 @@ void screen_pools(struct screen *screen, const json_t *pools)
 		json_int_t used = json_integer_value(json_object_get(pool, "used_bytes"));
 		char of[32], full[32];
 
-		if (index == POOLS) {
-			put(screen, "    ...\r\n");
+		if (index == shown_of(json_array_size(pools), lines))
 			break;
-		}
 		put(screen, "    %s  %s", json_string_value(json_object_get(pool, "name")),
 		    json_string_value(json_object_get(pool, "state")));
 		if (size > 0) /* which of one that is not there is not known */
@@ -139,6 +177,7 @@ void screen_pools(struct screen *screen, const json_t *pools)
 			    size_format((uint64_t)size, of, sizeof of));
 		put(screen, "\r\n");
 	}
+	put_more(screen, json_array_size(pools), lines);
 }
 
 json_t *ask(const char *socket, const char *method, const char *path, json_t *body,
@@ -167,14 +206,12 @@ json_t *ask(const char *socket, const char *method, const char *path, json_t *bo
 	return answer;
 }
 
-static void put_setup_code(struct screen *screen)
+static void put_setup_code(struct screen *screen, const json_t *setup)
 {
-	json_t *setup = ask(DAEMON, "GET", "/api/v1/setup", NULL, NULL);
 	const char *code = json_string_value(json_object_get(setup, "code"));
 
 	if (code)
 		put(screen, "  %s  %s\r\n", text(TEXT_SETUP_CODE), code);
-	json_decref(setup);
 }
 
 /* Otherwise nothing that needs it was started: the machine is in systemd's emergency mode. */
@@ -186,30 +223,14 @@ static bool state_mounted(void)
 	       here.st_dev != above.st_dev;
 }
 
-/* Why the daemon does not start, in its own words, and what can be done about it here. */
-static void put_failure(struct screen *screen)
+static void read_failure(char line[SCREEN_FAILURE])
 {
 	FILE *file = fopen(FAILURE, "re");
-	char line[300];
 
-	if (!file)
-		return;
-	if (fgets(line, sizeof line, file)) {
+	if (file && fgets(line, SCREEN_FAILURE, file))
 		line[strcspn(line, "\n")] = '\0';
-		put(screen, "\r\n  %s\r\n  %s\r\n", line, text(TEXT_MEND));
-	}
-	fclose(file);
-}
-
-/* What granary-seed could not take: it is for who stands here to mend. */
-static void put_seed(struct screen *screen)
-{
-	json_t *said = json_load_file(SEED, 0, NULL);
-	const char *why = json_string_value(json_object_get(said, "error"));
-
-	if (why)
-		put(screen, "\r\n  %s\r\n  %.150s\r\n", text(TEXT_SEED), why);
-	json_decref(said);
+	if (file)
+		fclose(file);
 }
 
 /* What a terminal would obey: C0, DEL, and C1, which are two bytes of UTF-8. */
@@ -281,9 +302,30 @@ static unsigned put_sentence(struct screen *screen, const char *sentence, unsign
 	return lines;
 }
 
+/* Why the daemon does not start, in its own words, and what can be done about it here. */
+static void put_failure(struct screen *screen, const char *failure, unsigned lines)
+{
+	if (!*failure)
+		return;
+	put(screen, "\r\n");
+	put_sentence(screen, failure, lines);
+	put(screen, "  %s\r\n", text(TEXT_MEND));
+}
+
+/* What granary-seed could not take: it is for who stands here to mend. */
+static void put_seed(struct screen *screen, const json_t *seed, unsigned lines)
+{
+	const char *why = json_string_value(json_object_get(seed, "error"));
+
+	if (!why)
+		return;
+	put(screen, "\r\n  %s\r\n", text(TEXT_SEED));
+	put_sentence(screen, why, lines);
+}
+
 struct alerts_shown {
-	unsigned count;
-	unsigned spare; /* rows beyond one for each */
+	unsigned count, most;
+	unsigned spare; /* lines beyond one for each */
 };
 
 static void put_alerts_of(struct screen *screen, const json_t *alerts, const char *severity,
@@ -301,7 +343,7 @@ static void put_alerts_of(struct screen *screen, const json_t *alerts, const cha
 		unsigned lines;
 
 		if (!said || !*said || !level || strcmp(level, severity) != 0 || !state ||
-		    strcmp(state, "firing") != 0 || shown->count == ALERTS)
+		    strcmp(state, "firing") != 0 || shown->count == shown->most)
 			continue;
 		if (shown->count++ == 0)
 			put(screen, "\r\n");
@@ -310,37 +352,18 @@ static void put_alerts_of(struct screen *screen, const json_t *alerts, const cha
 	}
 }
 
-static unsigned rows_of(const char *drawn)
+/* What is wrong, in the daemon's words: the worst first. What somebody sees to is left out. */
+static bool put_alerts(struct screen *screen, const json_t *alerts, unsigned most, unsigned spare)
 {
-	unsigned rows = 0;
-
-	for (; *drawn; drawn++)
-		rows += *drawn == '\n';
-	return rows;
-}
-
-bool screen_alerts(struct screen *screen, const json_t *alerts, unsigned below)
-{
-	unsigned needed = rows_of(screen->text) + 1 + ALERTS + below;
-	struct alerts_shown shown = {.spare = needed < ROWS ? ROWS - needed : 0};
+	struct alerts_shown shown = {.most = most, .spare = spare};
 
 	put_alerts_of(screen, alerts, "critical", &shown);
 	put_alerts_of(screen, alerts, "warning", &shown);
 	return shown.count > 0;
 }
 
-/* What is wrong, in the daemon's words: the worst first. What somebody sees to is left out. */
-static bool put_alerts(struct screen *screen, unsigned below)
-{
-	json_t *alerts = ask(DAEMON, "GET", "/api/v1/alerts", NULL, NULL);
-	bool any = screen_alerts(screen, alerts, below);
-
-	json_decref(alerts);
-	return any;
-}
-
 /* What granary-hostd found: a port's address may belong to another network by now. */
-static void put_cards(struct screen *screen, const json_t *changed, bool follows)
+static void put_cards(struct screen *screen, const json_t *changed, bool follows, unsigned lines)
 {
 	json_t *one;
 	size_t index;
@@ -353,63 +376,122 @@ static void put_cards(struct screen *screen, const json_t *changed, bool follows
 		const char *was = json_string_value(json_object_get(one, "was"));
 		const char *is = json_string_value(json_object_get(one, "is"));
 
-		if (index < ADDRESSES && port && was && is)
+		if (index < shown_of(json_array_size(changed), lines) && port && was && is)
 			put(screen, "    %s  %s -> %s\r\n", port, was, *is ? is : "-");
 	}
+	put_more(screen, json_array_size(changed), lines);
 }
 
-static void put_trouble(struct screen *screen, bool serves)
+static void put_verdict(struct screen *screen, const struct screen_facts *facts)
 {
-	json_t *changed = json_load_file(CARDS, 0, NULL);
-	size_t cards = json_array_size(changed);
-	unsigned rows = cards ? 1 + (unsigned)(cards < ADDRESSES ? cards : ADDRESSES) : 0;
-
-	rows += 2 + rows_of(text(TEXT_KEYS)) + 1; /* a free one, the verdict, the keys */
-	put_cards(screen, changed, serves && put_alerts(screen, rows));
-	json_decref(changed);
-}
-
-static void put_verdict(struct screen *screen, bool serves)
-{
-	if (serves)
+	if (facts->status)
 		put(screen, "\r\n  %s\r\n", text(TEXT_READY));
-	else if (state_mounted())
+	else if (facts->state_mounted)
 		put(screen, "\r\n  %s\r\n", text(TEXT_DOWN));
 	else
 		put(screen, "\r\n  %s\r\n  %s\r\n", text(TEXT_NO_STATE), text(TEXT_MEND_STATE));
 }
 
-void screen_compose(struct screen *screen, bool language)
+static void draw(struct screen *screen, const struct screen_facts *facts,
+		 const unsigned lines[PARTS], bool language)
 {
-	json_t *status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
-	const json_t *daemon = json_object_get(status, "daemon");
+	const json_t *status = facts->status, *daemon = json_object_get(status, "daemon");
 	const char *version = json_string_value(json_object_get(daemon, "version"));
-	char host[65] = "granary", url[80];
+	bool any;
+	char url[80];
 
-	gethostname(host, sizeof host - 1);
+	find_url(facts, url);
 	put(screen, "  Granary %s%s%s\r\n\r\n", version ? version : "", version ? "   " : "  ",
-	    host);
-	put_addresses(screen, url);
-	put_web(screen, url);
+	    facts->host);
+	put_addresses(screen, facts, lines[ADDRESSES]);
+	put_web(screen, facts, url);
 	if (status) {
-		put_setup_code(screen);
-		screen_pools(screen, json_object_get(status, "pools"));
-		put(screen, "\r\n  %s %zu   %s %zu\r\n", text(TEXT_TARGETS),
-		    json_array_size(json_object_get(status, "targets")), text(TEXT_SESSIONS),
-		    json_array_size(json_object_get(status, "sessions")));
+		put_setup_code(screen, facts->setup);
+		put_pools(screen, json_object_get(status, "pools"), lines[POOLS]);
+		if (lines[COUNTS])
+			put(screen, "\r\n  %s %zu   %s %zu\r\n", text(TEXT_TARGETS),
+			    json_array_size(json_object_get(status, "targets")),
+			    text(TEXT_SESSIONS),
+			    json_array_size(json_object_get(status, "sessions")));
 	}
 	if (status && *url) {
 		put(screen, "\0337");
 		qr_put(screen, url, QR_ROW, QR_RIGHT, QR_WIDTH);
 		put(screen, "\0338");
 	}
-	put_seed(screen);
-	put_trouble(screen, status != NULL);
+	put_seed(screen, facts->seed, lines[SEEDS]);
+	any = put_alerts(screen, facts->alerts, lines[ALERTS], lines[SPARE]);
+	put_cards(screen, facts->cards, any, lines[CARDS]);
 	if (!status)
-		put_failure(screen);
-	put_verdict(screen, status != NULL);
+		put_failure(screen, facts->failure, lines[FAILURES]);
+	put_verdict(screen, facts);
 	/* No line end: a screen has 25, and what scrolls off at its top takes a part of the QR code
 	 * along. */
 	put(screen, "  %s%s", text(TEXT_KEYS), language ? text(TEXT_LANGUAGE) : "");
-	json_decref(status);
+}
+
+static unsigned rows_of(const char *drawn)
+{
+	unsigned rows = 1;
+
+	for (; *drawn; drawn++)
+		rows += *drawn == '\n';
+	return rows;
+}
+
+/* One line less; false: there is none to spare. */
+static bool shrink(unsigned lines[PARTS])
+{
+	enum part most = SPARE;
+
+	if (lines[SPARE]) {
+		lines[SPARE]--;
+		return true;
+	}
+	for (enum part part = POOLS; part < COUNTS; part++)
+		if (lines[part] > lines[most])
+			most = part;
+	if (lines[most] < 2)
+		most = COUNTS;
+	if (lines[most] == 0)
+		return false;
+	lines[most]--;
+	return true;
+}
+
+void screen_draw(struct screen *screen, const struct screen_facts *facts, bool language)
+{
+	unsigned lines[PARTS];
+
+	memcpy(lines, lines_most, sizeof lines);
+	do {
+		screen->length = 0;
+		screen->text[0] = '\0';
+		draw(screen, facts, lines, language);
+	} while (rows_of(screen->text) > ROWS && shrink(lines));
+}
+
+void screen_compose(struct screen *screen, bool language)
+{
+	struct screen_facts facts = {.host = "granary"};
+
+	facts.status = ask(DAEMON, "GET", "/api/v1/status", NULL, NULL);
+	if (facts.status) {
+		facts.setup = ask(DAEMON, "GET", "/api/v1/setup", NULL, NULL);
+		facts.alerts = ask(DAEMON, "GET", "/api/v1/alerts", NULL, NULL);
+	} else {
+		read_failure(facts.failure);
+		facts.state_mounted = state_mounted();
+	}
+	gethostname(facts.host, sizeof facts.host - 1);
+	find_addresses(&facts);
+	facts.certificate = read_digest(facts.digest);
+	facts.seed = json_load_file(SEED, 0, NULL);
+	facts.cards = json_load_file(CARDS_FILE, 0, NULL);
+	screen_draw(screen, &facts, language);
+	json_decref(facts.status);
+	json_decref(facts.setup);
+	json_decref(facts.alerts);
+	json_decref(facts.seed);
+	json_decref(facts.cards);
 }

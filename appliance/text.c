@@ -56,6 +56,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_SUPPORT] = "It is kept on this machine; with a browser: /api/v1/support/bundle",
 	[TEXT_SEED] = "What this machine was to be told at its first start was not taken:",
 	[TEXT_CARDS] = "Ports have other cards than when the network was set (n sets it anew):",
+	[TEXT_MORE] = "more",
 	[TEXT_ENTER] = "Enter goes on. ",
     },
     {
@@ -109,6 +110,7 @@ static const char *const texts[2][TEXTS] = {
 	[TEXT_SUPPORT] = "已保存在本机。也可用浏览器以管理员登录后下载：/api/v1/support/bundle",
 	[TEXT_SEED] = "首次启动配置未被采用：",
 	[TEXT_CARDS] = "网口对应的网卡与设置网络时不同（按 n 重新设置）：",
+	[TEXT_MORE] = "项未显示",
 	[TEXT_ENTER] = "按回车继续。",
     },
 };

@@ -54,7 +54,10 @@ int backup_unpack(const uint8_t *plain, size_t length, struct backup *ret_backup
  * there; backup_reset: takes it away instead. Both with the daemon stopped (-EBUSY), and what is
  * staged does not count any more. Either way, and when what is staged is put in place, the
  * databases' copies (core/config_copy.h) go before the first of them does. Pools are never touched.
- */
+ *
+ * Cut off or failed anywhere, there is all of what was, or all of what comes, or a mark: then no
+ * backup is collected (-EUCLEAN), and backup_take_staged() finishes it or refuses. Either function
+ * takes a mark that was left, once it is through. */
 int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
     __attribute__((warn_unused_result));
 int backup_put(const char *dir, const struct backup *backup, struct err *err)
@@ -64,9 +67,10 @@ int backup_put(const char *dir, const struct backup *backup, struct err *err)
  * Cut off anywhere, all of it or nothing of it counts.
  *
  * One whose list of parts is damaged before anything of it was in place is put aside: the
- * configuration is the one from before, and @err says so. -EUCLEAN when some of it is in place and
- * the rest can not be known: no daemon is to run on a part of each. */
-enum backup_taken { BACKUP_NONE, BACKUP_IN_PLACE, BACKUP_PUT_ASIDE };
+ * configuration is the one from before, and @err says so. A restore or reset by hand that was cut
+ * off is finished. Negative when that can not be: no daemon is to run on parts of two, and @err
+ * says what to do. -EUCLEAN: some of it is in place and the rest can not be known. */
+enum backup_taken { BACKUP_NONE, BACKUP_IN_PLACE, BACKUP_PUT_ASIDE, BACKUP_WAS_RESET };
 int backup_stage(const char *dir, const struct backup *backup, struct err *err)
     __attribute__((warn_unused_result));
 bool backup_is_staged(const char *dir);

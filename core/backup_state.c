@@ -28,6 +28,58 @@ static const struct {
 };
 #define PARTS (sizeof parts / sizeof *parts)
 
+/* Beside what is there, while a restore is not finished, a file says how far it is. In it are the
+ * names of the parts that come, a line each; what is not among them goes.
+ *
+ *   restore.ready    each part that comes lies there whole, as NAME.next; nothing was touched yet
+ *   restore.begun    the same file, renamed: parts are being replaced, in their order
+ *   restore.damaged  what restore.ready was, when its list could not be read
+ *
+ * Invariants:
+ * B1 While restore.begun is there, parts may be of two configurations. A start goes on by its list,
+ *    or refuses when that can not be read; only who brings all parts of one configuration, or takes
+ *    all of them away, takes it away, and last.
+ * B2 Nothing is written to or taken away from the parts that come while a whole list names them: a
+ *    restore that comes after one that was cut off empties its list first.
+ * B3 Each step is durable before the next. */
+#define STAGED "restore.ready"
+#define BEGUN  "restore.begun"
+#define ASIDE  "restore.damaged"
+#define RESET  "reset\n" /* in restore.begun: all parts go, by backup_reset() */
+#define MEND                                                                                       \
+	"restore the backup once more with granary config restore, or forget all of it with "      \
+	"granary config reset"
+
+static bool exists(const char *dir, const char *name, const char *suffix)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof path, "%s/%s%s", dir, name, suffix);
+	return access(path, F_OK) == 0;
+}
+
+/* Releases before this one had no restore.begun: config.db is the first part and in every backup,
+ * so it was begun when its .next has gone and another is left. */
+static bool is_begun(const char *dir)
+{
+	bool left = false;
+
+	if (exists(dir, BEGUN, ""))
+		return true;
+	for (unsigned i = 1; i < PARTS; i++)
+		left |= exists(dir, parts[i].name, ".next");
+	return left && exists(dir, STAGED, "") && !exists(dir, parts[0].name, ".next");
+}
+
+static int refuse_begun(const char *dir, struct err *err)
+{
+	if (!is_begun(dir))
+		return 0;
+	return err_set(err, -EUCLEAN,
+		       "a restore was cut off half way, %s has parts of two configurations: " MEND,
+		       dir);
+}
+
 /* --- collecting ------------------------------------------------------------------------------ */
 
 /* A copy as of one moment, whoever writes to it meanwhile. */
@@ -87,7 +139,7 @@ static int read_file(const char *path, struct backup_part *part, struct err *err
 int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
 {
 	struct backup backup = {.count = 0};
-	int result = 0;
+	int result = refuse_begun(dir, err);
 
 	for (unsigned i = 0; result == 0 && i < PARTS; i++) {
 		struct backup_part *part = &backup.parts[backup.count];
@@ -109,10 +161,6 @@ int backup_collect(const char *dir, struct backup *ret_backup, struct err *err)
 		*ret_backup = backup;
 	return result;
 }
-
-/* Beside what is there: names the parts that come; what it was when it was damaged. */
-#define STAGED "restore.ready"
-#define ASIDE  "restore.damaged"
 
 /* --- putting back ---------------------------------------------------------------------------- */
 
@@ -218,15 +266,69 @@ static int take_away(const char *dir, const char *name, const char *suffix, stru
 	return 0;
 }
 
-/* A log of the database before must not be applied to the one that comes. */
-static int remove_log(const char *dir, unsigned which, struct err *err)
+/* Transactions of the database before, which must not be applied to the one that comes. */
+static const char *const logs[] = {"-wal", "-journal"};
+#define LOGS (sizeof logs / sizeof *logs)
+
+static int move(const char *dir, const char *name, const char *from, const char *to,
+		struct err *err)
+{
+	char source[PATH_MAX], target[PATH_MAX];
+
+	snprintf(source, sizeof source, "%s/%s%s", dir, name, from);
+	snprintf(target, sizeof target, "%s/%s%s", dir, name, to);
+	if (rename(source, target) < 0)
+		return err_set(err, -errno, "%s: %s", target, strerror(errno));
+	return 0;
+}
+
+/* To NAME-wal.old, NAME-journal.old, as long as the database that it belongs to is there. */
+static int put_logs_aside(const char *dir, unsigned which, struct err *err)
 {
 	int result = 0;
 
-	if (parts[which].database)
-		result = take_away(dir, parts[which].name, "-wal", err);
-	if (result == 0 && parts[which].database)
-		result = take_away(dir, parts[which].name, "-shm", err);
+	for (unsigned i = 0; result == 0 && parts[which].database && i < LOGS; i++) {
+		char aside[16];
+
+		snprintf(aside, sizeof aside, "%s.old", logs[i]);
+		if (exists(dir, parts[which].name, logs[i]))
+			result = move(dir, parts[which].name, logs[i], aside, err);
+	}
+	return result;
+}
+
+static void put_logs_back(const char *dir, unsigned which)
+{
+	for (unsigned i = 0; parts[which].database && i < LOGS; i++) {
+		char aside[16];
+
+		snprintf(aside, sizeof aside, "%s.old", logs[i]);
+		if (exists(dir, parts[which].name, aside))
+			move(dir, parts[which].name, aside, logs[i], NULL);
+	}
+}
+
+static bool logs_are_aside(const char *dir, unsigned which)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < LOGS; i++) {
+		char aside[16];
+
+		snprintf(aside, sizeof aside, "%s.old", logs[i]);
+		any |= exists(dir, parts[which].name, aside);
+	}
+	return any;
+}
+
+static int remove_logs(const char *dir, unsigned which, struct err *err)
+{
+	static const char *const all[] = {"-wal", "-journal", "-shm", "-wal.old", "-journal.old"};
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && parts[which].database && i < sizeof all / sizeof *all;
+	     i++)
+		result = take_away(dir, parts[which].name, all[i], err);
 	return result;
 }
 
@@ -234,7 +336,7 @@ static int remove_part(const char *dir, unsigned which, struct err *err)
 {
 	int result = take_away(dir, parts[which].name, "", err);
 
-	return result == 0 ? remove_log(dir, which, err) : result;
+	return result == 0 ? remove_logs(dir, which, err) : result;
 }
 
 /* Copies from before migrations, and newer ones that gave way, have accounts and secrets too; and
@@ -260,48 +362,62 @@ static int forget_all_copies(const char *dir, struct err *err)
 	return result;
 }
 
-/* Before a restore by hand too: else the next start would put the staged one over it. */
-int backup_unstage(const char *dir, struct err *err)
-{
-	int result = take_away(dir, STAGED, "", err);
+/* --- staged: put in place by the next start -------------------------------------------------- */
 
-	take_away(dir, ASIDE, "", NULL);
-	for (unsigned i = 0; i < PARTS; i++)
-		take_away(dir, parts[i].name, ".next", NULL);
+static int write_mark(const char *dir, const char *mark, const char *list, struct err *err)
+{
+	char next[PATH_MAX], path[PATH_MAX];
+	int result;
+
+	snprintf(next, sizeof next, "%s/%s.next", dir, mark);
+	snprintf(path, sizeof path, "%s/%s", dir, mark);
+	result = write_file(next, list, strlen(list), 0600, err);
+	if (result == 0 && rename(next, path) < 0)
+		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
 	sync();
 	return result;
 }
 
-/* --- staged: put in place by the next start -------------------------------------------------- */
-/* The names of the parts that come, a line each; what is not among them goes. */
-static int write_marker(const char *dir, const struct backup *backup, struct err *err)
+static int write_list(const char *dir, const char *mark, const struct backup *backup,
+		      struct err *err)
 {
-	char path[PATH_MAX], names[PARTS * BACKUP_NAME] = "";
+	char names[PARTS * BACKUP_NAME] = "";
 	size_t length = 0;
-	int result;
 
 	for (unsigned i = 0; i < PARTS; i++)
 		if (find_part(backup, parts[i].name))
 			length += (size_t)snprintf(names + length, sizeof names - length, "%s\n",
 						   parts[i].name);
-	snprintf(path, sizeof path, "%s/" STAGED ".next", dir);
-	result = write_file(path, names, length, 0600, err);
-	if (result == 0) {
-		char ready[PATH_MAX];
-
-		snprintf(ready, sizeof ready, "%s/" STAGED, dir);
-		if (rename(path, ready) < 0)
-			result = err_set(err, -errno, "%s: %s", ready, strerror(errno));
-	}
-	return result;
+	return write_mark(dir, mark, names, err);
 }
 
-static bool exists(const char *dir, const char *name, const char *suffix)
+static void remove_staged_parts(const char *dir)
 {
-	char path[PATH_MAX];
+	for (unsigned i = 0; i < PARTS; i++)
+		take_away(dir, parts[i].name, ".next", NULL);
+}
 
-	snprintf(path, sizeof path, "%s/%s%s", dir, name, suffix);
-	return access(path, F_OK) == 0;
+/* What was staged, and was not begun, counts no more. Of what was begun there stays that it was. */
+static int clear(const char *dir, struct err *err)
+{
+	int result = is_begun(dir) ? write_mark(dir, BEGUN, "", err) : 0;
+
+	if (result == 0)
+		result = take_away(dir, STAGED, "", err);
+	sync();
+	if (result < 0)
+		return result;
+	take_away(dir, ASIDE, "", NULL);
+	remove_staged_parts(dir);
+	sync();
+	return 0;
+}
+
+int backup_unstage(const char *dir, struct err *err)
+{
+	int result = refuse_begun(dir, err);
+
+	return result == 0 ? clear(dir, err) : result;
 }
 
 bool backup_is_staged(const char *dir)
@@ -318,17 +434,16 @@ int backup_stage(const char *dir, const struct backup *backup, struct err *err)
 {
 	int result;
 
-	if (!find_part(backup, "config.db"))
+	if (!find_part(backup, parts[0].name))
 		return err_set(err, -EPROTO, "the backup holds no configuration");
-	result = backup_unstage(dir, err);
+	result = clear(dir, err);
 	if (result == 0)
 		result = write_all(dir, backup, err);
 	sync();
 	if (result == 0)
-		result = write_marker(dir, backup, err);
+		result = write_list(dir, is_begun(dir) ? BEGUN : STAGED, backup, err);
 	if (result < 0)
-		backup_unstage(dir, NULL);
-	sync();
+		clear(dir, NULL);
 	return result;
 }
 
@@ -346,31 +461,23 @@ static bool is_named(const char *names, const char *name)
  * One that was switched already, before somebody pulled the plug, has no .next any more. */
 static int take_part(const char *dir, unsigned which, const char *names, struct err *err)
 {
-	char next[PATH_MAX], path[PATH_MAX];
-	int result;
+	const char *name = parts[which].name;
+	char next[PATH_MAX];
+	int result = 0;
 
-	if (!is_named(names, parts[which].name))
+	if (!is_named(names, name))
 		return remove_part(dir, which, err);
-	snprintf(next, sizeof next, "%s/%s.next", dir, parts[which].name);
-	if (access(next, F_OK) < 0)
-		return 0;
-	result = remove_log(dir, which, err);
-	snprintf(path, sizeof path, "%s/%s", dir, parts[which].name);
-	if (result == 0 && rename(next, path) < 0)
-		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
-	return result;
-}
-
-/* Parts are switched in their order, and config.db is the first and in every backup: while its
- * .next is there, nothing was switched. Nor are there parts of two configurations when no .next is
- * left. */
-static bool is_begun(const char *dir)
-{
-	bool left = false;
-
-	for (unsigned i = 1; i < PARTS; i++)
-		left |= exists(dir, parts[i].name, ".next");
-	return left && !exists(dir, parts[0].name, ".next");
+	snprintf(next, sizeof next, "%s/%s.next", dir, name);
+	if (access(next, F_OK) == 0) {
+		result = put_logs_aside(dir, which, err);
+		if (result == 0)
+			result = move(dir, name, ".next", "", err);
+		if (result < 0)
+			put_logs_back(dir, which);
+	} else if (errno != ENOENT) {
+		result = err_set(err, -errno, "%s: %s", next, strerror(errno));
+	}
+	return result == 0 ? remove_logs(dir, which, err) : result;
 }
 
 static int put_aside(const char *dir, enum backup_taken *ret_taken, struct err *err)
@@ -379,17 +486,10 @@ static int put_aside(const char *dir, enum backup_taken *ret_taken, struct err *
 
 	snprintf(path, sizeof path, "%s/" STAGED, dir);
 	snprintf(aside, sizeof aside, "%s/" ASIDE, dir);
-	if (is_begun(dir))
-		return err_set(
-		    err, -EUCLEAN,
-		    "%s is damaged, and a part of its backup is in place already: restore "
-		    "the backup once more with granary config restore",
-		    path);
 	if (rename(path, aside) < 0)
 		return err_set(err, -errno, "%s: %s", path, strerror(errno));
 	sync();
-	for (unsigned i = 0; i < PARTS; i++)
-		take_away(dir, parts[i].name, ".next", NULL);
+	remove_staged_parts(dir);
 	err_set(err, -EUCLEAN,
 		"%s is damaged and was put aside as %s: nothing was restored, the configuration is "
 		"what it was",
@@ -398,60 +498,175 @@ static int put_aside(const char *dir, enum backup_taken *ret_taken, struct err *
 	return 0;
 }
 
-static int take_parts(const char *dir, const char *names, enum backup_taken *ret_taken,
-		      struct err *err)
+/* All parts are of one configuration. */
+static int finish(const char *dir, struct err *err)
 {
+	int result;
+
+	sync();
+	result = take_away(dir, STAGED, "", err); /* of a release before this one */
+	if (result == 0)
+		result = take_away(dir, BEGUN, "", err);
+	sync();
+	return result;
+}
+
+static int take_parts(const char *dir, const char *names, struct err *err)
+{
+	char staged[PATH_MAX], begun[PATH_MAX];
 	int result = forget_all_copies(dir, err);
 
+	snprintf(staged, sizeof staged, "%s/" STAGED, dir);
+	snprintf(begun, sizeof begun, "%s/" BEGUN, dir);
+	if (result == 0 && !exists(dir, BEGUN, "") && rename(staged, begun) < 0)
+		result = err_set(err, -errno, "%s: %s", begun, strerror(errno));
+	sync();
 	for (unsigned i = 0; result == 0 && i < PARTS; i++)
 		result = take_part(dir, i, names, err);
-	sync();
-	if (result == 0)
-		result = take_away(dir, STAGED, "", err);
-	sync();
-	if (result == 0)
-		*ret_taken = BACKUP_IN_PLACE;
+	return result == 0 ? finish(dir, err) : result;
+}
+
+static int remove_all(const char *dir, struct err *err)
+{
+	/* What the box has measured is in no backup: it is of this machine, not of its settings. */
+	static const char *const history[] = {"", "-wal", "-shm"};
+	/* granary-hostd's: settings that it could not read, and the cards of the ports in them. */
+	static const char *const beside[] = {".bad", ".cards"};
+	int result = 0;
+
+	for (unsigned i = 0; result == 0 && i < PARTS; i++)
+		result = remove_part(dir, i, err);
+	for (unsigned i = 0; result == 0 && i < sizeof beside / sizeof *beside; i++)
+		result = take_away(dir, "host/settings.json", beside[i], err);
+	for (unsigned i = 0; result == 0 && i < sizeof history / sizeof *history; i++)
+		result = take_away(dir, "history.db", history[i], err);
+	return result == 0 ? finish(dir, err) : result;
+}
+
+/* *ret_mark: which of them was read, BEGUN before STAGED; NULL: there is none. What can be no list
+ * is "". */
+static int read_mark(const char *dir, char *list, size_t size, const char **ret_mark,
+		     struct err *err)
+{
+	static const char *const marks[] = {BEGUN, STAGED};
+	unsigned which = exists(dir, BEGUN, "") ? 0 : 1;
+	char path[PATH_MAX];
+	ssize_t length;
+	int fd, result = 0;
+
+	snprintf(path, sizeof path, "%s/%s", dir, marks[which]);
+	*ret_mark = marks[which];
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT) {
+		*ret_mark = NULL;
+		return 0;
+	}
+	length = fd < 0 ? -1 : read(fd, list, size - 1);
+	if (length < 0)
+		result = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	else
+		list[length] = '\0';
+	if (result == 0 && strlen(list) != (size_t)length)
+		list[0] = '\0';
+	if (fd >= 0)
+		close(fd);
 	return result;
+}
+
+/* backup_stage() takes no backup without config.db; and what is not named goes. */
+static bool is_list(const char *list)
+{
+	size_t length = strlen(list);
+
+	return length > 0 && list[length - 1] == '\n' && is_named(list, parts[0].name);
+}
+
+/* Before it is begun, all that it names lies there. */
+static bool is_whole(const char *dir, const char *mark, const char *list)
+{
+	bool whole = is_list(list);
+
+	if (strcmp(mark, STAGED) == 0 && exists(dir, parts[0].name, ".next"))
+		for (unsigned i = 0; i < PARTS; i++)
+			whole &=
+			    !is_named(list, parts[i].name) || exists(dir, parts[i].name, ".next");
+	return whole;
+}
+
+static int take(const char *dir, enum backup_taken *ret_taken, struct err *err)
+{
+	char list[PARTS * BACKUP_NAME + 1];
+	const char *mark;
+	int result = read_mark(dir, list, sizeof list, &mark, err);
+
+	if (result < 0)
+		return result;
+	*ret_taken = BACKUP_NONE;
+	if (!mark) {
+		remove_staged_parts(dir); /* of staging that was cut off */
+		return 0;
+	}
+	if (strcmp(mark, BEGUN) == 0 && strcmp(list, RESET) == 0) {
+		*ret_taken = BACKUP_WAS_RESET;
+		return remove_all(dir, err);
+	}
+	if (is_whole(dir, mark, list)) {
+		*ret_taken = BACKUP_IN_PLACE;
+		return take_parts(dir, list, err);
+	}
+	result = refuse_begun(dir, err);
+	return result == 0 ? put_aside(dir, ret_taken, err) : result;
+}
+
+/* Why it goes no further, and what can be done: -EUCLEAN has said it. */
+static int explain(const char *dir, int result, struct err *err)
+{
+	struct err why;
+
+	if (result == 0 || result == -EUCLEAN || !err || !is_begun(dir))
+		return result;
+	why = *err;
+	return err_set(
+	    err, result,
+	    "%.200s: a restore or reset is not finished. The next start of granaryd goes "
+	    "on with it; if that fails again, " MEND,
+	    why.text);
 }
 
 int backup_take_staged(const char *dir, enum backup_taken *ret_taken, struct err *err)
 {
-	char path[PATH_MAX], names[PARTS * BACKUP_NAME + 1];
-	ssize_t length;
-	int fd;
+	enum backup_taken taken = BACKUP_NONE;
+	int result = take(dir, &taken, err);
 
-	snprintf(path, sizeof path, "%s/" STAGED, dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT) {
-		*ret_taken = BACKUP_NONE;
-		return 0;
-	}
-	if (fd < 0)
-		return err_set(err, -errno, "%s: %s", path, strerror(errno));
-	length = read(fd, names, sizeof names - 1);
-	close(fd);
-	if (length < 0)
-		return err_set(err, -EIO, "%s: %s", path, strerror(errno));
-	names[length] = '\0';
-	/* backup_stage() takes no backup without config.db; and what is not named goes. */
-	if (length == 0 || names[length - 1] != '\n' || !is_named(names, parts[0].name))
-		return put_aside(dir, ret_taken, err);
-	return take_parts(dir, names, ret_taken, err);
+	if (result == 0)
+		*ret_taken = taken;
+	return explain(dir, result, err);
 }
 
-/* What was cut off goes on with the next start, so that there never are parts of two. */
+/* Nothing of what there was has been replaced by what lies beside it. */
+static bool is_untouched(const char *dir)
+{
+	return exists(dir, parts[0].name, ".next") && !logs_are_aside(dir, 0);
+}
+
+/* What was cut off goes on with the next start, so that there never are parts of two. What failed
+ * before anything was replaced is not gone on with: whoever restores by hand sees the error. */
 static int stage_and_take(const char *dir, const struct backup *backup, struct err *err)
 {
-	enum backup_taken taken;
+	enum backup_taken taken = BACKUP_NONE;
+	bool begun = is_begun(dir);
 	int result = backup_stage(dir, backup, err);
 
 	if (result == 0)
-		result = backup_take_staged(dir, &taken, err);
+		result = take(dir, &taken, err);
 	if (result == 0 && taken != BACKUP_IN_PLACE)
 		result = -EUCLEAN; /* and @err says it */
-	if (result < 0 && !is_begun(dir))
-		backup_unstage(dir, NULL);
-	return result;
+	if (result < 0 && !begun && is_untouched(dir)) {
+		take_away(dir, BEGUN, "", NULL);
+		sync();
+		clear(dir, NULL);
+	}
+	return explain(dir, result, err);
 }
 
 int backup_put(const char *dir, const struct backup *backup, struct err *err)
@@ -467,26 +682,19 @@ int backup_put(const char *dir, const struct backup *backup, struct err *err)
 
 int backup_reset(const char *dir, struct err *err)
 {
-	/* What the box has measured is in no backup: it is of this machine, not of its settings. */
-	static const char *const history[] = {"", "-wal", "-shm"};
-	/* granary-hostd's: settings that it could not read, and the cards of the ports in them. */
-	static const char *const beside[] = {".bad", ".cards"};
 	int lock = take_lock(dir, err), result;
 
 	if (lock < 0)
 		return lock;
-	result = backup_unstage(dir, err);
+	result = clear(dir, err);
 	if (result == 0)
 		result = forget_copies(dir, "history.db", err);
 	if (result == 0)
 		result = forget_all_copies(dir, err);
-	for (unsigned i = 0; result == 0 && i < PARTS; i++)
-		result = remove_part(dir, i, err);
-	for (unsigned i = 0; result == 0 && i < sizeof beside / sizeof *beside; i++)
-		result = take_away(dir, "host/settings.json", beside[i], err);
-	for (unsigned i = 0; result == 0 && i < sizeof history / sizeof *history; i++)
-		result = take_away(dir, "history.db", history[i], err);
-	sync();
+	if (result == 0)
+		result = write_mark(dir, BEGUN, RESET, err);
+	if (result == 0)
+		result = remove_all(dir, err);
 	close(lock);
-	return result;
+	return explain(dir, result, err);
 }

@@ -504,6 +504,8 @@ static int take_restored(struct err *err)
 
 	if (result == 0 && taken == BACKUP_IN_PLACE)
 		log_notice("the configuration is that of a backup now");
+	if (result == 0 && taken == BACKUP_WAS_RESET)
+		log_notice("the reset of the configuration that was cut off is finished");
 	if (result == 0 && taken == BACKUP_PUT_ASIDE)
 		log_warning("%s", err->text);
 	return result;

@@ -136,6 +136,28 @@ def damaged(points, box):
     sign_in(points, box, "restored")
 
 
+def half_restored(points, box):
+    """A restore that was cut off half way, and what it was to bring can not be read: never parts of two."""
+    box.run("systemctl stop granaryd; printf garbage > /var/lib/granary/restore.begun; systemctl start granaryd")
+    shown = screen(box, "has parts of two") or ""
+    points.point("granary config restore FILE" in shown,
+                 "half of a restore: the console says it and what can be done", shown or box.history[-3000:])
+    box.picture("half-restored")
+    try:
+        status, body, _ = box.call("GET", "/setup")
+    except OSError as error:
+        status, body = 0, str(error)
+    points.point(status == 503, "half of a restore: the web front says that there is no service",
+                 f"{status} {body}")
+    box.shell()
+    status, shown = box.run("systemctl stop granaryd; granary config restore /var/lib/granary/kept "
+                            "--passphrase-file /tmp/phrase --yes; systemctl start granaryd; "
+                            "for i in $(seq 120); do granary status >/dev/null 2>&1 && break; "
+                            "sleep 1; done; ls /var/lib/granary/restore.*; granary target list", 300)
+    points.point(status == 0 and TARGET in shown and "restore.begun" not in shown,
+                 "half of a restore: the backup is restored in its shell", shown)
+
+
 def restore_damaged(points, box):
     """A backup that was staged in the browser, and what it holds can not be read at the start."""
     status, shown = box.run("printf garbage > /var/lib/granary/restore.ready; "
@@ -259,6 +281,7 @@ def test(points):
             prepare(points, box)
             full(points, box)
             damaged(points, box)
+            half_restored(points, box)
             restore_damaged(points, box)
             fix_address(points, box)
             box.run("sync")

@@ -221,6 +221,42 @@ def marker_damaged(points, daemon, data):
     return daemon
 
 
+def begun_and_damaged(points, daemon, data):
+    """It was cut off half way, and by then nobody can know what else was to come: no daemon runs on parts of
+    two configurations, and no backup is made of them. A restore by hand mends it."""
+    file, phrase = daemon.state + ".backup", daemon.state + ".phrase"
+    for name, content in ((file, data), (phrase, PHRASE.encode())):
+        with open(name, "wb") as out:
+            out.write(content)
+    upload(daemon, data)
+    restore(daemon)
+    daemon.stop()
+    os.rename(os.path.join(daemon.state, "config.db.next"), os.path.join(daemon.state, "config.db"))
+    os.unlink(os.path.join(daemon.state, "restore.ready"))
+    with open(os.path.join(daemon.state, "restore.begun"), "wb") as mark:
+        mark.write(b"\xff" * 12)
+    for _ in range(2):
+        try:
+            points.point(again(daemon).stop() != 0, "half of a restore: it does not start")
+        except RuntimeError as error:
+            points.point("parts of two configurations" in str(error) and "granary config restore" in str(error),
+                         "half of a restore: it does not start, and says what to do", error)
+        with open(os.path.join(daemon.state, "failure"), encoding="utf-8") as failure:
+            points.point("parts of two configurations" in failure.read(), "the console is told")
+    for verb in ("backup", "restore"):
+        target = file + ".more" if verb == "backup" else file
+        done = subprocess.run([os.path.join(api.BUILD, "granary"), "config", verb, target, "--passphrase-file",
+                               phrase, "--state", daemon.state, "--yes"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False)
+        points.point((done.returncode == 0) == (verb == "restore"),
+                     f"config {verb} is {'done' if verb == 'restore' else 'refused'} then", done.stderr)
+    daemon = again(daemon)
+    points.point([one["name"] for one in daemon.good("GET", f"{V1}/hosts")] == ["group"] and
+                 not [name for name in os.listdir(daemon.state) if name.startswith("restore.")],
+                 "the configuration is that of the backup", os.listdir(daemon.state))
+    return daemon
+
+
 def told(daemon, fires=True):
     """Whether the alert comes to be as it should, within half a minute."""
     for _ in range(60):
@@ -257,6 +293,7 @@ def test(points):
             daemon = staged(points, daemon, data)
             daemon = cut_off(points, daemon, data)
             daemon = marker_damaged(points, daemon, data)
+            daemon = begun_and_damaged(points, daemon, data)
             newer(points, daemon)
         finally:
             points.point(daemon.stop() == 0, "clean stop")
