@@ -22,6 +22,19 @@ int command_split(const char *text, const char *what, struct object_name *ret_na
 	return 0;
 }
 
+int command_lun(const struct command *command, struct lun_name *ret_name)
+{
+	const char *iqn = command->position[0], *slash = strrchr(iqn, '/');
+	size_t length = command->count > 1 ? strlen(iqn) : slash ? (size_t)(slash - iqn) : 0;
+
+	if (length == 0 || length >= sizeof ret_name->iqn)
+		return command_fail("a LUN is IQN NUMBER or IQN/NUMBER, not %s", iqn);
+	memcpy(ret_name->iqn, iqn, length);
+	ret_name->iqn[length] = '\0';
+	ret_name->lun = command->count > 1 ? command->position[1] : slash + 1;
+	return 0;
+}
+
 int command_secret(const char *path, const char *what, size_t least, size_t most,
 		   char text[COMMAND_SECRET_MAX + 1])
 {

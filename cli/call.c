@@ -178,17 +178,26 @@ int command_list(struct command *command, const char *query, json_t **ret_list, 
 	return result;
 }
 
+static bool needs_no_question(const struct command *command)
+{
+	return command->yes || command_option(command, "dry-run");
+}
+
 int command_confirm(struct command *command, const char *question)
+{
+	if (needs_no_question(command) || isatty(STDIN_FILENO))
+		return command_ask(command, question);
+	fprintf(stderr, "granary: %s %s needs --yes where nobody can be asked: %s\n",
+		command->verb->noun, command->verb->verb, question);
+	return EXIT_USAGE;
+}
+
+int command_ask(struct command *command, const char *question)
 {
 	char answer[16] = "";
 
-	if (command->yes || command_option(command, "dry-run"))
+	if (needs_no_question(command) || !isatty(STDIN_FILENO))
 		return -1;
-	if (!isatty(STDIN_FILENO)) {
-		fprintf(stderr, "granary: %s %s needs --yes\n", command->verb->noun,
-			command->verb->verb);
-		return EXIT_USAGE;
-	}
 	fprintf(stderr, "%s [y/N] ", question);
 	if (fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
 		return -1;

@@ -75,8 +75,11 @@ int command_list(struct command *command, const char *query, json_t **ret_list, 
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
 int command_confirm(struct command *command, const char *question);
+/* The same for what scripts do, too, without anybody who could be asked: they are not. */
+int command_ask(struct command *command, const char *question);
 
-/* argument.c. command_split: POOL/NAME of a @what ("volume"); @ret_name points into @text.
+/* argument.c. command_lun: what is given as IQN and number, or as IQN/NUMBER.
+ * command_split: POOL/NAME of a @what ("volume"); @ret_name points into @text.
  * command_secret: the text of a file without its line end, @least to @most bytes, the latter
  * COMMAND_SECRET_MAX or less; the caller wipes it. 0, or the exit status with the sentence
  * printed. */
@@ -85,6 +88,11 @@ struct object_name {
 	const char *name;
 };
 #define COMMAND_SECRET_MAX 256
+struct lun_name {
+	char iqn[224];
+	const char *lun;
+};
+int command_lun(const struct command *command, struct lun_name *ret_name);
 int command_split(const char *text, const char *what, struct object_name *ret_name);
 int command_secret(const char *path, const char *what, size_t least, size_t most,
 		   char text[COMMAND_SECRET_MAX + 1]);
@@ -143,6 +151,7 @@ int run_disk_list(struct command *command);
 int run_disk_health(struct command *command);
 int run_pool_create(struct command *command);
 int run_pool_import(struct command *command);
+int run_pool_rename(struct command *command);
 int run_pool_list(struct command *command);
 int run_pool_show(struct command *command);
 int run_pool_prove(struct command *command);

@@ -15,9 +15,13 @@ static const struct column columns[] = {
 int run_lun_check(struct command *command)
 {
 	const char *profile = command_option(command, "profile");
+	struct lun_name lun;
 	json_t *reply;
 	bool fits;
-	int status;
+	int status = command_lun(command, &lun);
+
+	if (status)
+		return status;
 
 	if (!profile) {
 		fprintf(stderr, "granary: say which kind of host: --profile esxi, xenserver, "
@@ -25,8 +29,7 @@ int run_lun_check(struct command *command)
 		return EXIT_USAGE;
 	}
 	status = command_call(command, "POST", json_pack("{s:s}", "profile", profile), &reply,
-			      "/api/v1/targets/%s/luns/%s/check", command->position[0],
-			      command->position[1]);
+			      "/api/v1/targets/%s/luns/%s/check", lun.iqn, lun.lun);
 	if (status)
 		return status;
 	fits = json_is_true(json_object_get(reply, "fits"));
@@ -35,7 +38,7 @@ int run_lun_check(struct command *command)
 		return status ? status : fits ? EXIT_GOOD : EXIT_FAILED;
 	}
 	table_rows(json_object_get(reply, "checks"), columns, COLUMN_COUNT);
-	printf("\nLUN %s %s for %s.\n", command->position[1],
+	printf("\nLUN %s %s for %s.\n", lun.lun,
 	       fits ? "does all that is needed" : "does not do what is needed", profile);
 	json_decref(reply);
 	return fits ? EXIT_GOOD : EXIT_FAILED;

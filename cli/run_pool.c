@@ -266,7 +266,7 @@ int run_pool_add(struct command *command)
 int run_pool_remove(struct command *command)
 {
 	json_t *reply;
-	int status = command_confirm(command, "Take this device out of the pool?");
+	int status = command_ask(command, "Take this device out of the pool?");
 
 	if (status >= 0)
 		return status;
@@ -375,10 +375,53 @@ int run_pool_import(struct command *command)
 		json_decref(body);
 		return status;
 	}
+	if (command_option(command, "name"))
+		json_object_set_new(body, "name", json_string(command_option(command, "name")));
 	status = command_call(command, "POST", body, &reply, "/api/v1/pools/import");
 	return status ? status
 		      : say(command, reply, "pool %s imported",
 			    json_string_value(json_object_get(reply, "name")));
+}
+
+/* Back under its old name: nothing refers to a pool that could be exported. */
+static int rename_failed(struct command *command, json_t *devices, int status)
+{
+	json_t *reply;
+	int back = command_call(command, "POST", json_pack("{s:o}", "devices", devices), &reply,
+				"/api/v1/pools/import");
+
+	if (back)
+		return command_fail("pool %s is exported now: \"granary pool import\" takes it in "
+				    "again",
+				    command->position[0]);
+	json_decref(reply);
+	return status;
+}
+
+/* Exported and taken in by the other name, which is the way to a name. */
+int run_pool_rename(struct command *command)
+{
+	const char *name = command->position[0], *other = command->position[1];
+	json_t *reply, *devices;
+	int status = command_call(command, "GET", NULL, &reply, "/api/v1/pools/%s", name);
+
+	if (status)
+		return status;
+	devices = json_incref(json_object_get(reply, "devices"));
+	json_decref(reply);
+	status = command_call(command, "POST", NULL, &reply, "/api/v1/pools/%s/export", name);
+	if (status) {
+		json_decref(devices);
+		return status;
+	}
+	json_decref(reply);
+	status =
+	    command_call(command, "POST", json_pack("{s:O,s:s}", "devices", devices, "name", other),
+			 &reply, "/api/v1/pools/import");
+	if (status)
+		return rename_failed(command, devices, status);
+	json_decref(devices);
+	return say(command, reply, "pool %s is named %s", name, other);
 }
 
 int run_pool_list(struct command *command)

@@ -565,14 +565,14 @@ int run_replica_promote(struct command *command)
 		 command->position[0], json_number_value(json_object_get(reply, "lag_seconds")),
 		 (long long)json_integer_value(json_object_get(reply, "sealed_epoch")), newer);
 	json_decref(reply);
-	status = command_confirm(command, question);
+	status = command_ask(command, question);
 	return status >= 0 ? status : act(command, command->position[0], "promote");
 }
 
 int run_replica_demote(struct command *command)
 {
-	int status = command_confirm(command, "Demote this node? What only it holds of the group "
-					      "is replaced by what the new primary sends.");
+	int status = command_ask(command, "Demote this node? What only it holds of the group "
+					  "is replaced by what the new primary sends.");
 
 	return status >= 0 ? status : act(command, command->position[0], "demote");
 }
@@ -584,9 +584,9 @@ int run_replica_switchover(struct command *command)
 
 int run_replica_failback(struct command *command)
 {
-	int status = command_confirm(command, "Make this node the primary again? What only it "
-					      "holds of the group is replaced by what the present "
-					      "primary sends first.");
+	int status = command_ask(command, "Make this node the primary again? What only it "
+					  "holds of the group is replaced by what the present "
+					  "primary sends first.");
 
 	return status >= 0 ? status : act(command, command->position[0], "failback");
 }

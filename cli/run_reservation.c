@@ -12,12 +12,14 @@ static const struct column columns[] = {
 
 int run_lun_reservations(struct command *command)
 {
+	struct lun_name lun;
 	json_t *reply;
 	const char *reserve6;
-	int status =
-	    command_call(command, "GET", NULL, &reply, "/api/v1/targets/%s/luns/%s/reservations",
-			 command->position[0], command->position[1]);
+	int status = command_lun(command, &lun);
 
+	if (status == 0)
+		status = command_call(command, "GET", NULL, &reply,
+				      "/api/v1/targets/%s/luns/%s/reservations", lun.iqn, lun.lun);
 	if (status)
 		return status;
 	if (command->json)
@@ -33,16 +35,19 @@ int run_lun_reservations(struct command *command)
 
 int run_lun_release(struct command *command)
 {
+	struct lun_name lun;
 	json_t *reply;
-	int status = command_confirm(
-	    command, "Take this LUN's reservations and registrations away from its hosts?");
+	int status = command_lun(command, &lun);
 
+	if (status)
+		return status;
+	status = command_confirm(
+	    command, "Take this LUN's reservations and registrations away from its hosts?");
 	if (status >= 0)
 		return status;
-	status =
-	    command_call(command, "DELETE", NULL, &reply, "/api/v1/targets/%s/luns/%s/reservations",
-			 command->position[0], command->position[1]);
+	status = command_call(command, "DELETE", NULL, &reply,
+			      "/api/v1/targets/%s/luns/%s/reservations", lun.iqn, lun.lun);
 	return status ? status
 		      : say(command, reply, "target %s LUN %s: nothing is reserved any more",
-			    command->position[0], command->position[1]);
+			    lun.iqn, lun.lun);
 }

@@ -144,7 +144,7 @@ int run_snapshot_delete(struct command *command)
 
 	if (status)
 		return status;
-	status = command_confirm(command, "Delete this snapshot?");
+	status = command_ask(command, "Delete this snapshot?");
 	if (status >= 0)
 		return status;
 	status = command_call(command, "DELETE", NULL, &reply, SNAPSHOT_PATH, name.pool,
@@ -271,7 +271,7 @@ int run_volume_rollback(struct command *command)
 
 	if (status)
 		return status;
-	status = command_confirm(command, "Make this volume what it was at the snapshot?");
+	status = command_ask(command, "Make this volume what it was at the snapshot?");
 	if (status >= 0)
 		return status;
 	body = json_pack("{s:s}", "snapshot", name.snapshot);

@@ -310,6 +310,14 @@ void pool_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 	pool_refuse(pool, call, "has no watermarks");
 }
 
+void pool_rename(struct pool *pool, const char *name, struct pool_call *call)
+{
+	if (pool->ops->rename && !call->dry)
+		pool->ops->rename(pool, name, call);
+	else
+		pool_refuse(pool, call, "keeps the name that it was made with");
+}
+
 void volume_rename(struct volume *volume, const char *name, struct pool_call *call)
 {
 	if (refuse_dry(volume->pool, call))

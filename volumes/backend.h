@@ -83,6 +83,8 @@ struct pool_ops {
 	void (*volume_pin)(struct volume *volume, enum volume_pin pin, struct pool_call *call);
 	/* Required where volumes are shared. Context: any loop. */
 	void (*volume_note)(struct volume *volume, struct volume_note_call *call);
+	/* Optional: NULL = a pool keeps the name it was made with. */
+	void (*rename)(struct pool *pool, const char *name, struct pool_call *call);
 	/* Optional: NULL = no watermarks. */
 	void (*set_watermarks)(struct pool *pool, const uint8_t percent[WATERMARKS],
 			       struct pool_call *call);

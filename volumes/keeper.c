@@ -334,6 +334,9 @@ static int change(struct native_call *mine, struct lane *lane)
 		return 0;
 	case CALL_RENAME:
 		return do_rename(mine, lane);
+	case CALL_POOL_RENAME:
+		snprintf(mine->native->sb.name, sizeof(mine->native->sb.name), "%.63s", mine->name);
+		return 0;
 	case CALL_SPACE:
 		return quota_change(mine);
 	default:
@@ -772,6 +775,24 @@ void native_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 						  "each higher than the one before"));
 			return;
 		}
+	call_queue(mine);
+}
+
+void native_rename(struct pool *pool, const char *name, struct pool_call *call)
+{
+	struct native_call *mine = call_new(native_of(pool), call, CALL_POOL_RENAME);
+	int result = volume_name_check(name, &call->err);
+
+	if (!mine)
+		return;
+	if (result == 0 && strlen(name) > POOL_NAME_MAX)
+		result = err_set(&call->err, -EINVAL, "a pool's name has at most %d bytes",
+				 POOL_NAME_MAX);
+	if (result < 0) {
+		call_refuse(mine, result);
+		return;
+	}
+	snprintf(mine->name, sizeof(mine->name), "%s", name);
 	call_queue(mine);
 }
 

@@ -1061,6 +1061,7 @@ void native_volume_set_space(struct volume *volume, const struct volume_space *s
 uint64_t native_quota_used(struct volume *volume);
 void native_set_watermarks(struct pool *pool, const uint8_t percent[WATERMARKS],
 			   struct pool_call *call);
+void native_rename(struct pool *pool, const char *name, struct pool_call *call);
 void native_volume_rename(struct volume *volume, const char *name, struct pool_call *call);
 void native_checkpoint(struct pool *pool, struct pool_call *call);
 void native_check(struct pool *pool, bool data, struct pool_check_report *report,

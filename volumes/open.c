@@ -1059,6 +1059,7 @@ const struct pool_ops native_pool_ops = {
     .volume_rollback = native_volume_rollback,
     .volume_diff = native_volume_diff,
     .set_watermarks = native_set_watermarks,
+    .rename = native_rename,
     .find_volume = native_find_volume,
     .volume_next = native_volume_next,
     .get_info = native_get_info,

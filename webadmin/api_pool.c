@@ -48,6 +48,7 @@ struct opening {
 	struct pool *live;
 	struct pool_info would; /* of a dry run */
 	bool again;             /* the pool was known, and away */
+	const char *rename;     /* of an import: the name it gets; NULL: it has it already */
 };
 
 static bool device_path_good(struct api_request *request, const char *path)
@@ -173,16 +174,36 @@ static int record_paths(struct api_request *request, struct opening *opening)
 	return result;
 }
 
+static const struct model_pool *find_uuid(const struct model *model, const uint8_t uuid[16])
+{
+	list_for_each (it, &model->pools) {
+		const struct model_pool *pool = list_entry(it, struct model_pool, link);
+
+		if (memcmp(pool->uuid, uuid, sizeof pool->uuid) == 0)
+			return pool;
+	}
+	return NULL;
+}
+
 /* Is it one that is known, and away? -EEXIST: another has its name. */
 static int find_known(struct api_request *request, struct opening *opening,
 		      const struct pool_info *info)
 {
+	const struct model_pool *known = find_uuid(request->model, info->uuid);
+
+	if (opening->rename && known && strcmp(known->name, opening->rename) != 0)
+		return err_set(&request->err, -EBUSY,
+			       "it is known here as pool %s, which LUNs and shares may go by: "
+			       "import it with that name",
+			       known->name);
 	opening->pool = model_pool_find(request->model, info->name);
 	opening->again = opening->pool && !opening->pool->pool &&
 			 memcmp(opening->pool->uuid, info->uuid, sizeof info->uuid) == 0;
 	if (opening->pool && !opening->again)
-		return err_set(&request->err, -EEXIST, "there is a pool named %s already",
-			       info->name);
+		return err_set(
+		    &request->err, -EEXIST, "there is a pool named %s already%s", info->name,
+		    opening->options.name ? ""
+					  : ": give the one that comes another name (\"name\")");
 	return 0;
 }
 
@@ -253,27 +274,16 @@ static void reply_dry_opening(struct api_request *request, struct opening *openi
 	api_reply_dry(request, json_sprintf("pool %s", info->name), before, after);
 }
 
-static void pool_is_open(struct pool_call *call, int result)
+static void close_opened(struct api_request *request, struct opening *opening)
 {
-	struct api_request *request = api_request_of(call);
-	struct opening *opening = request->state;
+	request->call = (struct pool_call){.done = opening_undone};
+	pool_close(opening->live, &request->call);
+}
 
-	if (result == 0 && call->dry) {
-		reply_dry_opening(request, opening);
-		return;
-	}
-	if (result < 0) {
-		request->err = call->err;
-		request->err.code = result;
-		if (opening->options.name && !call->dry)
-			remove_new_files(opening);
-		api_reply_failure(request, NULL);
-		return;
-	}
-	opening->live = call->pool;
+static void serve_opened(struct api_request *request, struct opening *opening)
+{
 	if (record_pool(request, opening) < 0) {
-		request->call = (struct pool_call){.done = opening_undone};
-		pool_close(opening->live, &request->call);
+		close_opened(request, opening);
 		return;
 	}
 	opening->pool->pool = opening->live;
@@ -289,6 +299,61 @@ static void pool_is_open(struct pool_call *call, int result)
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
 	api_reply(request, 201, show_pool(opening->pool));
+}
+
+static void pool_is_named(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+
+	if (result == 0) {
+		serve_opened(request, request->state);
+		return;
+	}
+	request->err = call->err;
+	request->err.code = result;
+	close_opened(request, request->state);
+}
+
+/* Not before it is known that it can be taken in by that name. */
+static void rename_opened(struct api_request *request, struct opening *opening)
+{
+	struct pool_info info;
+
+	pool_get_info(opening->live, &info);
+	snprintf(info.name, sizeof info.name, "%s", opening->rename);
+	if (find_known(request, opening, &info) < 0) {
+		close_opened(request, opening);
+		return;
+	}
+	request->call = (struct pool_call){.done = pool_is_named};
+	pool_rename(opening->live, opening->rename, &request->call);
+}
+
+static void pool_is_open(struct pool_call *call, int result)
+{
+	struct api_request *request = api_request_of(call);
+	struct opening *opening = request->state;
+
+	if (result == 0 && call->dry) {
+		if (opening->rename)
+			snprintf(opening->would.name, sizeof opening->would.name, "%s",
+				 opening->rename);
+		reply_dry_opening(request, opening);
+		return;
+	}
+	if (result < 0) {
+		request->err = call->err;
+		request->err.code = result;
+		if (opening->options.name && !call->dry)
+			remove_new_files(opening);
+		api_reply_failure(request, NULL);
+		return;
+	}
+	opening->live = call->pool;
+	if (opening->rename)
+		rename_opened(request, opening);
+	else
+		serve_opened(request, opening);
 }
 
 /* api_body_check() has seen to its type; NULL: not given. */
@@ -380,6 +445,7 @@ void api_pool_import(struct api_request *request)
 {
 	bool rewind = json_is_true(json_object_get(request->body, "rewind"));
 	bool degraded = json_is_true(json_object_get(request->body, "degraded"));
+	const char *name = body_text(request, "name");
 	struct opening *opening;
 	const char *paths[POOL_DEVICES_MAX];
 
@@ -388,8 +454,10 @@ void api_pool_import(struct api_request *request)
 				"a pool can not be opened both degraded and with an older root");
 		return;
 	}
-	if (!(opening = opening_new(request)) || !read_place(request, opening))
+	if ((name && !pool_name_good(request, name)) || !(opening = opening_new(request)) ||
+	    !read_place(request, opening))
 		return;
+	opening->rename = name;
 	for (unsigned i = 0; i < opening->options.device_count; i++)
 		paths[i] = opening->devices[i].path;
 	api_pool_call(request, pool_is_open)->would = &opening->would;

@@ -296,6 +296,7 @@ static const struct route table[] = {
     {"POST", V1 "/pools/import", api_pool_import, ROLE_ADMIN, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Take in a pool that already is on devices or files",
      BODY({"devices", FIELD_DEVICES, false, "its devices or files"}, PLACE_FIELDS,
+	  {"name", FIELD_TEXT, false, "another name that it has from now on"},
 	  {"rewind", FIELD_SWITCH, false, "take the older root of a pool that lost its newest"},
 	  {"degraded", FIELD_SWITCH, false, "do without one missing device of mirrored volumes"}),
      "Pool"},

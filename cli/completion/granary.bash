@@ -22,7 +22,7 @@ _granary()
 		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
-	pool) list="create import list show set add evacuate remove online offline replace grow check prove scrub findings export delete" ;;
+	pool) list="create import list show set add evacuate remove online offline replace grow rename check prove scrub findings export delete" ;;
 	volume) list="create list show resize set rescan rename take move delete clone promote rollback" ;;
 	bin) list="list restore delete empty" ;;
 	snapshot) list="create list show rename set hold release diff delete schedule" ;;
@@ -57,7 +57,7 @@ _granary()
 	"share tls") list="show set" ;;
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace --dry-run $globals" ;;
-	"pool import") list="--rewind --degraded --backend --conf --ceph-pool --id --namespace --dry-run $globals" ;;
+	"pool import") list="--rewind --degraded --name --backend --conf --ceph-pool --id --namespace --dry-run $globals" ;;
 	"pool set") list="--watermarks --undelete-hours --dry-run $globals" ;;
 	"pool add") list="--force --dry-run $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status --dry-run $globals" ;;

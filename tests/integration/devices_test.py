@@ -153,6 +153,40 @@ def leaving(points, daemon, folder):
                  "after a restart, too")
 
 
+def named(points, daemon, folder):
+    """A pool from elsewhere whose name is taken gets another one; a pool that nothing goes by, too."""
+    disk = os.path.join(folder, "n.pool")
+    daemon.good("pool", "create", "other", disk + ":128M")
+    daemon.good("volume", "create", "other/v", "16M")
+    daemon.good("pool", "export", "other")
+    daemon.good("pool", "create", "other", os.path.join(folder, "o.pool") + ":128M")
+    refused(points, daemon, "another name", "pool", "import", disk)
+    refused(points, daemon, "named tank already", "pool", "import", disk, "--name", "tank")
+    refused(points, daemon, "must not start", "pool", "import", disk, "--name", ".x")
+    plan = daemon.good("pool", "import", disk, "--name", "fresh", "--dry-run")
+    points.point("would make pool fresh" in plan, "a dry run says the new name", plan)
+    refused(points, daemon, "another name", "pool", "import", disk)
+    daemon.good("pool", "import", disk, "--name", "fresh")
+    said = daemon.good("pool", "rename", "fresh", "fast")
+    points.point("named fast" in said, "a pool in use by nobody is renamed", said)
+    refused(points, daemon, "mapped as LUNs", "pool", "rename", "tank", "slow")
+    refused(points, daemon, "named tank already", "pool", "rename", "fast", "tank")
+    daemon.stop(signal.SIGKILL)
+    daemon.start()
+    points.point({one["name"] for one in daemon.json("pool", "list")} == {"tank", "other", "fast"} and
+                 [one["name"] for one in daemon.json("volume", "list") if one["pool"] == "fast"] == ["v"]
+                 and daemon.json("pool", "check", "fast")["clean"],
+                 "names last over a kill", daemon.json("pool", "list"))
+    daemon.stop()
+    os.rename(disk, disk + ".away")
+    daemon.start()
+    os.rename(disk + ".away", disk)
+    refused(points, daemon, "known here as pool fast", "pool", "import", disk, "--name", "faster")
+    daemon.good("pool", "import", disk)
+    points.point([one["name"] for one in daemon.json("volume", "list") if one["pool"] == "fast"] == ["v"],
+                 "one that was away comes back with its own")
+
+
 def test(points):
     with tempfile.TemporaryDirectory(prefix="granary-devices-") as folder:
         daemon = pools.Daemon(os.path.join(folder, "state"))
@@ -163,6 +197,7 @@ def test(points):
             whole(points, daemon, "added and grown")
             killed(points, daemon, folder)
             leaving(points, daemon, folder)
+            named(points, daemon, folder)
         finally:
             points.point(daemon.stop() == 0, "clean stop")
 

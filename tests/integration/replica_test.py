@@ -94,7 +94,7 @@ def fail_over(points, primary, standby, first, log, dice):
     shown = standby.group()
     lag, as_of = shown["lag_seconds"], shown["as_of_ms"] / 1000
     lag_good = asked - 5 < as_of + lag <= time.time()  # but for the time the answer took
-    standby.granary("replica", "promote", "vms", "--yes")
+    standby.granary("replica", "promote", "vms")
     wait(lambda: len(standby.ask("lun", "list", IQN)) == LUNS and serves(standby))
     good, said = standby.verify(LUNS, standby.url(FILE))
     if not good:

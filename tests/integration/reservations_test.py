@@ -261,7 +261,7 @@ def administrator(points, cluster):
                  entry["initiator_port"].startswith("iqn.2026-11.org.granary:node2,i,0x80") and
                  entry["holder"] and entry["connected"] and int(entry["key"], 16) == b.key,
                  "lun reservations shows the holder", json.dumps(shown))
-    points.point("registrants only" in server.granary("lun", "reservations", *words),
+    points.point("registrants only" in server.granary("lun", "reservations", "/".join(words)),
                  "and says it in words")
     server.granary("lun", "release", *words, "--yes")
     points.point(b.hear() == [(0x2A, 3)] and not b.keys(), "lun release takes it away; 2A/03")

@@ -143,7 +143,7 @@ def deletion(points, daemon):
     """All that can go goes, over a kill; what stays is whole and the check is clean."""
     for name in names(daemon, "tank/one"):
         if name != "for-ever":
-            daemon.good("snapshot", "delete", f"tank/one@{name}", "--yes")
+            daemon.good("snapshot", "delete", f"tank/one@{name}")
     daemon.stop(signal.SIGKILL)
     daemon.start()
     daemon.good("snapshot", "delete", "tank/two@g", "--yes")
