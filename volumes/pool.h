@@ -513,8 +513,8 @@ struct pool_finding {
 bool pool_finding(struct pool *pool, unsigned index, struct pool_finding *ret_finding);
 void pool_findings_clear(struct pool *pool);
 
-/* pool_rename: durable at done(0). Before the pool serves anything: what reads its name meanwhile may
- * read either. -EINVAL; -EOPNOTSUPP, also of a dry run. */
+/* pool_rename: durable at done(0). Before the pool serves anything: what reads its name meanwhile
+ * may read either. -EINVAL; -EOPNOTSUPP, also of a dry run. */
 void pool_rename(struct pool *pool, const char *name, struct pool_call *call);
 
 /* pool_checkpoint: make the journal empty now (tests, clean shutdown). */
