@@ -135,10 +135,17 @@ static int take_words(struct parse *parse)
 	return -1;
 }
 
-static int give_help(const char *noun, const char *verb)
+/* @more: of a verb of two words ("schedule create") the second. */
+static int give_help(const char *noun, const char *verb, const char *more)
 {
 	const struct verb *found;
+	char pair[64];
 
+	if (noun && verb && more) {
+		snprintf(pair, sizeof pair, "%s %s", verb, more);
+		if (verb_find(noun, pair))
+			verb = pair;
+	}
 	if (!noun) {
 		help_all();
 		return EXIT_GOOD;
@@ -228,10 +235,12 @@ int command_parse(int argc, char **argv, struct command *ret_command)
 		return status;
 	if (parse.word_count && strcmp(parse.words[0], "help") == 0)
 		return give_help(parse.word_count > 1 ? parse.words[1] : NULL,
-				 parse.word_count > 2 ? parse.words[2] : NULL);
+				 parse.word_count > 2 ? parse.words[2] : NULL,
+				 parse.word_count > 3 ? parse.words[3] : NULL);
 	if (ret_command->help)
 		return give_help(parse.word_count ? parse.words[0] : NULL,
-				 parse.word_count > 1 ? parse.words[1] : NULL);
+				 parse.word_count > 1 ? parse.words[1] : NULL,
+				 parse.word_count > 2 ? parse.words[2] : NULL);
 	if (parse.word_count == 0)
 		return usage("what? granary NOUN VERB");
 	if (!ret_command->state || !*ret_command->state)

@@ -21,6 +21,7 @@ static const struct column pool_columns[] = {
     {"DEVICES", "devices", JOINED},
     {"EVACUATION", "evacuation", TEXT},
     {"SCRUB", "scrub_summary", TEXT},
+    {"EVERY", "scrub_every", TEXT},
     {"REASON", "reason", TEXT},
 };
 #define POOL_COLUMNS (sizeof pool_columns / sizeof *pool_columns)
@@ -727,19 +728,23 @@ int run_pool_set(struct command *command)
 {
 	const char *watermarks = command_option(command, "watermarks");
 	const char *hours = command_option(command, "undelete-hours");
+	const char *every = command_option(command, "scrub-every");
 	json_t *body = json_object(), *reply;
 	char *end;
 	int status;
 
-	if (!watermarks && !hours) {
+	if (!watermarks && !hours && !every) {
 		json_decref(body);
-		command_fail("nothing to set: give --watermarks or --undelete-hours");
+		command_fail("nothing to set: give --watermarks, --scrub-every or "
+			     "--undelete-hours");
 		return EXIT_USAGE;
 	}
 	if (hours && (*hours < '0' || *hours > '9' || strtoul(hours, &end, 10) > 8760 || *end)) {
 		json_decref(body);
 		return command_fail("--undelete-hours is a number from 0 to 8760, not %s", hours);
 	}
+	if (every)
+		json_object_set_new(body, "scrub_every", json_string(every));
 	if (watermarks)
 		json_object_set_new(body, "watermarks", json_string(watermarks));
 	if (hours)
@@ -749,6 +754,12 @@ int run_pool_set(struct command *command)
 	    command_call(command, "PATCH", body, &reply, "/api/v1/pools/%s", command->position[0]);
 	if (status)
 		return status;
+	if (every && !watermarks && !hours)
+		return strcmp(every, "none") == 0
+			   ? say(command, reply, "pool %s is scrubbed when somebody says so",
+				 command->position[0])
+			   : say(command, reply, "pool %s is scrubbed by itself: %s", command->position[0],
+				 every);
 	return watermarks
 		   ? say(command, reply, "pool %s warns at %s %%", command->position[0], watermarks)
 		   : say(command, reply, "pool %s keeps what is deleted for %s hours",

@@ -110,6 +110,8 @@ static const struct verb table[] = {
      1,
      1,
      {{"watermarks", "A,B,C", "percents of use that raise a warning (80,90,95)"},
+      {"scrub-every", "RULE",
+       "when it is scrubbed by itself (monthly): weekly, \"30 2 * * 6\", 720h; none"},
       {"undelete-hours", "N", "how long what is deleted stays in the bin (72); 0: not at all"},
       DRY_RUN},
      "Change a pool's settings",

@@ -295,6 +295,7 @@ static void serve_opened(struct api_request *request, struct opening *opening)
 		webadmin_start_luns(request->admin, opening->pool->name);
 	}
 	pool_paths_sync(request->admin->options.config, opening->pool);
+	scrub_plan_load(request->admin, opening->pool);
 	bin_settle(request->admin, opening->pool);
 	log_notice("pool %s %s", opening->pool->name,
 		   opening->options.name ? "created" : "imported");
@@ -496,8 +497,11 @@ static void reply_dry_change(struct api_request *request)
 	json_t *before = show_pool(pool), *after = json_copy(before);
 	json_t *hours = json_object_get(request->body, "undelete_hours");
 	const char *text = json_string_value(json_object_get(request->body, "watermarks"));
+	json_t *every = json_object_get(request->body, "scrub_every");
 	uint8_t percent[WATERMARKS];
 
+	if (every)
+		json_object_set(after, "scrub_every", every);
 	if (hours)
 		json_object_set(after, "undelete_hours", hours);
 	if (text && parse_watermarks(text, percent))
@@ -542,18 +546,37 @@ static bool set_hours(struct api_request *request, unsigned hours)
 	return false;
 }
 
+/* Likewise. */
+static bool set_scrub(struct api_request *request, struct pool *pool, const char *every)
+{
+	int result;
+
+	if (!pool_can(pool, POOL_SCRUBS)) {
+		api_reply_error(request, 409, "not_supported", "pool %s is not scrubbed here",
+				request->match.param[0]);
+		return false;
+	}
+	result = api_is_dry(request)
+		     ? scrub_plan_check(every, &request->err)
+		     : scrub_plan_set(request->admin, find_pool(request), every, &request->err);
+	if (result < 0)
+		api_reply_failure(request, NULL);
+	return result == 0;
+}
+
 void api_pool_change(struct api_request *request)
 {
-	const char *text = NULL, *code = NULL;
+	const char *text = NULL, *every = NULL, *code = NULL;
 	uint8_t percent[WATERMARKS];
 	json_int_t hours = -1;
 	struct pool *pool;
 
-	if (!api_unpack(request, "{s?:s,s?:I}", "watermarks", &text, "undelete_hours", &hours))
+	if (!api_unpack(request, "{s?:s,s?:I,s?:s}", "watermarks", &text, "undelete_hours", &hours,
+			"scrub_every", &every))
 		return;
-	if (!text && hours < 0) {
+	if (!text && hours < 0 && !every) {
 		api_reply_error(request, 400, "bad_request",
-				"nothing to set: give watermarks or undelete_hours");
+				"nothing to set: give watermarks, undelete_hours or scrub_every");
 		return;
 	}
 	if (text && !parse_watermarks(text, percent)) {
@@ -568,6 +591,8 @@ void api_pool_change(struct api_request *request)
 	}
 	if (hours >= 0 &&
 	    !set_hours(request, (unsigned)(hours > BIN_HOURS_MAX ? BIN_HOURS_MAX + 1 : hours)))
+		return;
+	if (every && !set_scrub(request, pool, every))
 		return;
 	if (text)
 		pool_set_watermarks(pool, percent, api_pool_call(request, pool_changed));

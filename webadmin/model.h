@@ -12,6 +12,7 @@
 #include "iscsi/iscsi.h"
 #include "volumes/pool.h"
 #include "webadmin/expiry.h"
+#include "webadmin/scrub_plan.h"
 #include "webadmin/secret.h"
 
 /* Inside webadmin/: what is configured, and beside each thing its live object or the reason why
@@ -54,6 +55,7 @@ struct model_pool {
 	struct expiry expiry;
 	struct list bin; /* bin.h */
 	unsigned undelete_hours;
+	struct scrub_plan scrub_plan;
 };
 
 struct model_lun {

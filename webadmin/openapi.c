@@ -94,6 +94,7 @@ static const struct object objects[] = {
       {"given_up_last", FIELD_TEXT, false, "VOLUME@SNAPSHOT, or empty"},
       {"given_up_at", FIELD_NUMBER, false, "when that was, seconds since 1970"},
       {"undelete_hours", FIELD_NUMBER, false, "what is deleted stays in the bin for so long"},
+      {"scrub_every", FIELD_TEXT, false, "when it is scrubbed by itself, or none"},
       {"bin_volumes", FIELD_NUMBER, false, "in the bin"},
       {"bin_used_bytes", FIELD_NUMBER, false, "of the used ones: in the bin"},
       {"checksum_errors", FIELD_NUMBER, false},

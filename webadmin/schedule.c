@@ -350,6 +350,7 @@ static void look(struct timer *timer)
 		if (next > now && next - now < wait)
 			wait = next - now;
 	}
+	scrub_plan_look(admin, now);
 	/* A run that is answered at once may take others out of the list: from the start again. */
 	while ((ready = take_due(admin)))
 		run_due(admin, ready);

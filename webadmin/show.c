@@ -317,6 +317,9 @@ json_t *show_pool(const struct model_pool *pool)
 	if (object && pool->pool && pool_can(pool->pool, POOL_SCRUBS)) {
 		json_object_set_new(object, "scrub", show_scrub(pool->pool));
 		json_object_set_new(object, "scrub_summary", scrub_summary(pool->pool));
+		if (pool->scrub_plan.every[0])
+			json_object_set_new(object, "scrub_every",
+					    json_string(pool->scrub_plan.every));
 	}
 	return object;
 }

@@ -58,7 +58,7 @@ _granary()
 	"disk list") list="--free $globals" ;;
 	"pool create") list="--force --backend --conf --ceph-pool --id --namespace --dry-run $globals" ;;
 	"pool import") list="--rewind --degraded --name --backend --conf --ceph-pool --id --namespace --dry-run $globals" ;;
-	"pool set") list="--watermarks --undelete-hours --dry-run $globals" ;;
+	"pool set") list="--watermarks --scrub-every --undelete-hours --dry-run $globals" ;;
 	"pool add") list="--force --dry-run $globals" ;;
 	"pool evacuate") list="--wait --pause --resume --stop --status --dry-run $globals" ;;
 	"pool remove") list="--dry-run $globals" ;;

@@ -229,6 +229,47 @@ def ahead(points, daemon):
                  "a clock that was ahead does not stop a schedule", shown(daemon, "late"))
 
 
+def rule_since(daemon, seconds):
+    """The rule of the only pool's scrubs was made so long ago."""
+    daemon.stop()
+    with sqlite3.connect(os.path.join(daemon.state, "config.db")) as store:
+        name, value = store.execute("select name, value from setting where name like 'scrub-every-%'").fetchone()
+        store.execute("update setting set value = ? where name = ?",
+                      (f"{int(time.time()) - seconds} {value.split(' ', 1)[1]}", name))
+    daemon.start()
+
+
+def scrubs(points, daemon):
+    """A pool is scrubbed by itself, when it is due, and not else."""
+    def state():
+        return daemon.json("pool", "show", "tank")
+
+    points.point(state()["scrub_every"] == "monthly" and state()["scrub"]["state"] == "never",
+                 "a pool is scrubbed monthly unless it is said", state())
+    for bad in ("bogus", "30s", "1 2 3 4", ""):
+        points.point(daemon.run("pool", "set", "tank", "--scrub-every", bad).returncode == 1,
+                     f"no rule: {bad!r}")
+    daemon.good("pool", "set", "tank", "--scrub-every", "weekly")
+    rule_since(daemon, 0)
+    time.sleep(3)
+    points.point(state()["scrub_every"] == "weekly" and state()["scrub"]["state"] == "never",
+                 "a rule lasts, and nothing is begun before it is due", state()["scrub"])
+    rule_since(daemon, 15 * 86400)
+    points.point(pools.wait_for(lambda: state()["scrub"]["state"] == "done"),
+                 "one that was due while the daemon was down is begun", state()["scrub"])
+    started = state()["scrub"]["started"]
+    rule_since(daemon, 15 * 86400)
+    time.sleep(3)
+    points.point(state()["scrub"]["started"] == started, "once", state()["scrub"])
+    entries = [one for one in daemon.json("audit", "list") if one["path"].endswith("/tank/scrub")]
+    points.point(len(entries) == 1 and entries[0]["who"] == "granaryd", "the audit log has it", entries)
+    daemon.good("pool", "set", "tank", "--scrub-every", "none")
+    rule_since(daemon, 400 * 86400)
+    time.sleep(3)
+    points.point(state()["scrub"]["started"] == started and state()["scrub_every"] == "none",
+                 "none is none", state()["scrub"])
+
+
 def deleting(points, daemon):
     kept = names(daemon, "tank/first")
     daemon.good("snapshot", "schedule", "delete", "both")
@@ -246,7 +287,7 @@ def test(points):
         daemon = pools.Daemon(os.path.join(folder, "state"))
         try:
             daemon.good("pool", "create", "tank", os.path.join(folder, "tank.pool") + ":512M")
-            for part in (making, zones, setting, running, keeping, missing, ahead, deleting):
+            for part in (making, zones, setting, running, keeping, missing, ahead, scrubs, deleting):
                 part(points, daemon)
         finally:
             points.point(daemon.stop() == 0, "clean stop")
