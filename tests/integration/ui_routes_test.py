@@ -65,8 +65,6 @@ LEFT_OUT = {
     "POST /api/v1/shares/{pool}/{share}/check": NOT_YET,
     "POST /api/v1/shares/{pool}/{share}/restore": NOT_YET,
     "GET /api/v1/nfs-operations": NOT_YET,
-    "GET /api/v1/nfs-tls": NOT_YET,
-    "PUT /api/v1/nfs-tls": NOT_YET,
     "PATCH /api/v1/targets/{iqn}": NOT_YET,
     "GET /api/v1/targets/{iqn}/groups": NOT_YET,
     "PATCH /api/v1/targets/{iqn}/groups/{group}": NOT_YET,
