@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is done seldom, in a real browser: the certificates of NFS over TLS. Started by
+// What is done seldom, in a real browser: the certificates of NFS over TLS, proof of a
+// pool's storage. Started by
 // tests/integration/browser_seldom_test.py with what it needs in GRANARY_BROWSER; prints one line of
 // JSON per point.
 import { readFileSync } from "node:fs";
@@ -71,8 +72,41 @@ async function certificates() {
 	await page.keyboard.press("Escape");
 }
 
+// --- what a pool's storage promises --------------------------------------------------------------
+
+async function proof() {
+	await open("pools/tank");
+	await page.getByRole("button", { name: "Prove the storage", exact: true }).click();
+	await box.getByLabel("Seconds of writing").fill("601");
+	point(await box.getByText("A number from 1 to 600").count() === 1 && await box.getByRole("button", { name: "Begin" }).isDisabled(), "a proof is no longer than it can be");
+	await box.getByLabel("Seconds of writing").fill("1");
+	await press(box.getByRole("button", { name: "What will change?" }), box.locator(".would").getByText("proof of pool tank"));
+	await box.getByText("The same as a command").click();
+	point((await box.locator(".would").innerText()).includes("granary pool prove tank --seconds 1"), "it is tried out first, with its command", await box.locator(".would").innerText());
+	await Promise.all([box.getByText("It is written for").waitFor(), box.getByRole("progressbar").waitFor(), box.getByRole("button", { name: "Begin" }).click()]);
+	point(true, "it says how long it goes on");
+	await page.getByRole("dialog", { name: "Proof of pool tank" }).waitFor();
+	const said = await box.innerText();
+	point(/keeps its promises|suspiciously fast/.test(said) && /, of which 0 are not as they were written/.test(said) && /\d [KMG]iB\/s/.test(said) && /A flush takes/.test(said), "and then what was found, in words", said);
+	const found = [...await faults(), ...await barriers()];
+	point(found.length === 0, "without a barrier", found.join("\n"));
+	await picture("proof");
+	await page.keyboard.press("Escape");
+	await box.waitFor({ state: "detached" });
+	await page.route("**/pools/tank/prove", (one) => one.fulfill({ json: { pool: "tank", verdict: "bad", reason: "7 of 1000 blocks are not what was written", verified_blocks: 1000, mismatches: 7, errors: 0, checksum_errors: 0,
+		...Object.fromEntries(["sequential_write", "random_write", "write_and_flush", "forced_write", "verify"].map((name) => [name, { operations_per_second: 1234, bytes_per_second: 5e6, p50_us: 10, p99_us: 12345, flush_p50_us: 900, flush_p99_us: 2100 }])) } }));
+	await looks("proof", async (language) => {
+		await page.getByRole("button", { name: language === "zh" ? "验证存储" : "Prove the storage", exact: true }).click();
+		await box.getByRole("button", { name: language === "zh" ? "开始" : "Begin" }).click();
+		await box.locator(".verdict.bad").waitFor();
+	}, "其中 7 个与写入不符");
+	await page.unroute("**/pools/tank/prove");
+	await page.keyboard.press("Escape");
+}
+
 await walked(async () => {
 	await signIn();
 	await certificates();
+	await proof();
 	await plain();
 });

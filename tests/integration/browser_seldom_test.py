@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=330 engines=one
-"""What is done seldom, in a real browser (tests/browser/seldom.mjs): certificates of NFS over TLS.
-PICTURES=DIR keeps pictures."""
+"""What is done seldom, in a real browser (tests/browser/seldom.mjs): certificates of NFS over TLS, proof
+of a pool's storage. PICTURES=DIR keeps pictures."""
 
 import os
 import sys

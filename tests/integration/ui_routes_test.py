@@ -53,7 +53,6 @@ LEFT_OUT = {
     "GET /api/v1/targets/{iqn}/luns": "the target that the pages show has them",
     "GET /api/v1/replica/groups/{group}": DETAIL,
     "POST /api/v1/pools/{pool}/check": NOT_YET,
-    "POST /api/v1/pools/{pool}/prove": NOT_YET,
     "POST /api/v1/pools/check": NOT_YET,
     "POST /api/v1/disks/prove": NOT_YET,
     "POST /api/v1/volumes/{pool}/{volume}/take": NOT_YET,
