@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is done seldom, in a real browser: the certificates of NFS over TLS, proof of a
-// pool's storage. Started by
+// pool's storage, a volume that moves to another pool, a device that has grown, a volume taken from
+// another gateway. Started by
 // tests/integration/browser_seldom_test.py with what it needs in GRANARY_BROWSER; prints one line of
 // JSON per point.
-import { readFileSync } from "node:fs";
+import { readFileSync, truncateSync } from "node:fs";
 import { ask, barriers, box, carryOut, change, faults, given, open, page, picture, plain, point, press, signIn, until, walked, wear } from "./page.mjs";
 
 const card = (title) => page.locator(".card", { has: page.getByRole("heading", { name: title, exact: true }) });
@@ -104,9 +105,76 @@ async function proof() {
 	await page.keyboard.press("Escape");
 }
 
+// --- volumes ----------------------------------------------------------------------------------------
+
+async function move() {
+	await change("POST", "/snapshots", { snapshots: ["tank/vm@monday"] });
+	await open("volumes", "tbody tr");
+	point(await page.getByRole("button", { name: "Move raw to another pool" }).count() === 0, "a device as it is does not move");
+	const begin = async (rate) => {
+		await page.getByRole("button", { name: "Move vm to another pool", exact: true }).click();
+		await box.getByText("Snapshots do not go along").waitFor();
+		await box.getByLabel("At most, MiB a second").fill(rate);
+	};
+	await begin("0.0625");
+	point(await box.getByLabel("Move to").inputValue() === "far" && await box.getByRole("button", { name: "Move", exact: true }).isDisabled(), "its snapshots do not go along: that has to be said");
+	await picture("move");
+	await box.getByLabel("Delete its snapshots at the end (1)").check();
+	await carryOut(box.getByRole("button", { name: "Move", exact: true }));
+	const list = card("On the way to other pools");
+	await list.getByText("copying").waitFor();
+	point(/vm tank → far/.test(await list.innerText()) && /64 KiB\/s at most/.test(await list.innerText()) && await list.getByRole("progressbar", { name: "Move of vm" }).count() === 1, "what moves is listed, with how far it is", await list.innerText());
+	await list.getByRole("button", { name: "Pause" }).click();
+	await list.getByText("paused").waitFor();
+	await list.getByRole("button", { name: "Give it up" }).click();
+	await box.getByText("The volume stays in tank").waitFor();
+	await carryOut(box.getByRole("button", { name: "Go on" }));
+	await list.waitFor({ state: "detached" });
+	point((await ask("/volumes/tank/vm")).name === "vm" && (await ask("/volumes/tank/vm/snapshots")).length === 1, "given up, it stays where it is");
+	await begin("0.0625");
+	await box.getByLabel("Delete its snapshots at the end (1)").check();
+	await carryOut(box.getByRole("button", { name: "Move", exact: true }));
+	await list.getByText("copying").waitFor();
+	const said = await commands();
+	point(["granary volume move tank/vm far --rate 65536 --without-snapshots", "granary volume move tank/vm --pause", "granary volume move tank/vm --stop"].every((one) => said.includes(one)), "each is there as a command", said);
+	await open("volumes", "tbody tr");
+	await looks("moves", () => page.getByRole("progressbar").first().waitFor(), "迁移中的卷");
+	await list.getByRole("button", { name: "Change the rate" }).click();
+	await box.getByLabel("At most, MiB a second").fill("");
+	await Promise.all([page.getByText("vm is in far now").waitFor(), carryOut(box.getByRole("button", { name: "Save" }))]);
+	point((await ask("/volumes/far/vm")).mapped.length === 1, "and then it is at the other place, with its LUN");
+}
+
+async function devices() {
+	await page.getByRole("button", { name: "raw", exact: true }).click();
+	truncateSync(`${given.folder}/raw.img`, 32 << 20);
+	await press(box.getByRole("button", { name: "Look at its size again" }), page.getByText("raw is 32 MiB large now"));
+	await box.getByText("32 MiB", { exact: true }).waitFor();
+	point((await ask("/volumes/passthrough/raw")).size_bytes === 32 << 20, "a device that has grown is looked at again");
+	await picture("rescan");
+	await page.keyboard.press("Escape");
+	// As a pool of a Ceph cluster has it.
+	const all = await ask("/volumes");
+	let taken = 0;
+	await page.route("**/api/v1/volumes?*", (one) => one.fulfill({ json: all.map((row) => row.name === "vm" && !taken ? { ...row, backend: "rbd", state: "standby" } : row) }));
+	await page.route("**/volumes/far/vm/take*", (one) => one.request().url().includes("dry_run") ? one.fulfill({ status: 422, json: { code: "no_dry_run" } }) : one.fulfill({ json: { ...all[0], step: ++taken } }));
+	await open("pools");
+	await open("volumes", "tbody tr");
+	await page.getByText("standby", { exact: true }).waitFor();
+	await page.getByRole("button", { name: "Serve vm here" }).click();
+	await box.getByText("lets it go").waitFor();
+	await picture("take");
+	await press(box.getByRole("button", { name: "Go on" }), page.getByText("vm is served here now"));
+	await page.getByText("standby", { exact: true }).waitFor({ state: "detached" });
+	point(taken === 1, "a volume that another gateway serves is taken, after it was asked for");
+	await page.unroute("**/api/v1/volumes?*");
+}
+
 await walked(async () => {
 	await signIn();
 	await certificates();
+	await move();
+	await devices();
 	await proof();
 	await plain();
 });

@@ -25,6 +25,11 @@ export interface Volume {
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
 	quota_bytes: number; quota_used_bytes: number;
 	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string; mirror?: boolean;
+	backend: "native" | "rbd" | "passthrough"; state?: string; device?: string;
+}
+export interface Move {
+	id: string; source: string; name: string; destination: string; state: "copying" | "paused" | "waiting" | "stuck" | "stopping" | "tidying";
+	progress: number; left_bytes: number; rate_bytes: number; slowing: boolean; switched: boolean; reason: string;
 }
 export interface Deleted { pool: string; deleted: string; bin?: string; until?: number }
 export interface Binned {

@@ -51,9 +51,11 @@ const V = "/volumes/([^/]+)/([^/?]+)", S = `${V}/snapshots/([^/]+)`, G = "/repli
 /** Each: the request, and the command; the parts of the path are ready for a shell. */
 const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /provision", (b) => `provision ${word(b.name)} ${word(b.size)} ${words(b.hosts)}${option("pool", b.pool)}`],
+	[`POST ${V}/move`, (b, pool, name) => `volume move ${pool}/${name}${b.pool ? ` ${word(b.pool)}` : ""}${b.action && b.action !== "rate" ? ` --${b.action}` : ""}${option("rate", b.rate)}${option("without-snapshots", b.without_snapshots)}`],
 	["POST /volumes", (b) => `volume create ${word(b.pool)}/${word(b.name)} ${word(b.size)}${option("checksum", b.checksum)}${option("reserve", b.reserve)}${option("quota", b.quota)}`],
 	[`PATCH ${V}`, (b, pool, name) => patchVolume(`${pool}/${name}`, b)],
 	[`DELETE ${V}${Q}`, (_, pool, name, keep, all) => `volume delete ${pool}/${name}${gone(keep, all)} --yes`],
+	[`POST ${V}/(take|rescan)`, (_, pool, name, what) => `volume ${what} ${pool}/${name}`],
 	[`POST ${V}/promote`, (_, pool, name) => `volume promote ${pool}/${name}`],
 	[`POST ${V}/rollback`, (b, pool, name) => `volume rollback ${pool}/${name}@${word(b.snapshot)}${option("keep", b.keep)} --yes`],
 	["POST /snapshots", (b) => `snapshot create ${words(b.snapshots)}${option("expendable", b.expendable)}`],
