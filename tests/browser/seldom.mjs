@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is done seldom, in a real browser: the certificates of NFS over TLS, proof of a
 // pool's storage, a volume that moves to another pool, a device that has grown, a volume taken from
-// another gateway. Started by
+// another gateway, an iSNS server. Started by
 // tests/integration/browser_seldom_test.py with what it needs in GRANARY_BROWSER; prints one line of
 // JSON per point.
 import { readFileSync, truncateSync } from "node:fs";
@@ -170,11 +170,41 @@ async function devices() {
 	await page.unroute("**/api/v1/volumes?*");
 }
 
+// --- iSNS -------------------------------------------------------------------------------------------
+
+async function isns() {
+	await open("settings");
+	const here = card("iSNS");
+	await here.getByText("The targets are registered with no server").waitFor();
+	await here.getByRole("button", { name: "Set the server" }).click();
+	await box.getByLabel("Address of the server").fill("127.0.0.1:1");
+	await box.getByLabel("Port for inquiries").fill("65536");
+	point(await box.getByText("A port is at most 65535").count() === 1 && await box.getByRole("button", { name: "Save" }).isDisabled(), "a port that is none is told");
+	await box.getByLabel("Port for inquiries").fill("3206");
+	await press(box.getByRole("button", { name: "What will change?" }), box.locator(".would").getByText("127.0.0.1:1"));
+	await box.getByText("The same as a command").click();
+	const said = await box.locator(".would").innerText();
+	point(said.includes("granary isns set 127.0.0.1:1 --esi-port 3206") && (await ask("/isns")).server === "", "it is tried out first, with its command", said);
+	await carryOut(box.getByRole("button", { name: "Save" }));
+	await here.getByText("Registered with 127.0.0.1:1").waitFor();
+	await until("/isns", (one) => one.state === "failing");
+	await here.getByText("the server does not answer").waitFor();
+	const now = await ask("/isns");
+	point(now.esi_port === 3206 && (await here.innerText()).includes(now.reason) && (await here.innerText()).includes(now.entity), "a server that is not there is told of, with its reason", await here.innerText());
+	await looks("isns", () => page.getByText("127.0.0.1:1").first().waitFor(), "服务器没有应答");
+	await here.getByRole("button", { name: "Register with none" }).click();
+	await box.locator(".would").getByText("127.0.0.1:1").waitFor();
+	await carryOut(box.getByRole("button", { name: "Go on" }));
+	await here.getByText("The targets are registered with no server").waitFor();
+	point((await ask("/isns")).server === "", "and is taken back, after it was shown what changes");
+}
+
 await walked(async () => {
 	await signIn();
 	await certificates();
 	await move();
 	await devices();
 	await proof();
+	await isns();
 	await plain();
 });

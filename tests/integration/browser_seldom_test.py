@@ -3,7 +3,7 @@
 # granary-test: timeout=330 engines=one
 """What is done seldom, in a real browser (tests/browser/seldom.mjs): certificates of NFS over TLS, proof
 of a pool's storage, a volume that moves to another pool, a device that has grown, a volume taken from
-another gateway. PICTURES=DIR keeps pictures."""
+another gateway, an iSNS server. PICTURES=DIR keeps pictures."""
 
 import os
 import sys

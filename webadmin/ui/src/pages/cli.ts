@@ -142,6 +142,8 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["DELETE /tokens/([^/]+)", (_, name) => `token delete ${name}`],
 	["PUT /discovery", (b) => `discovery require${option("chap-user", b.chap_user)}${secretFile("chap-secret-file", b.chap_secret)}${option("mutual-user", b.mutual_user)}${secretFile("mutual-secret-file", b.mutual_secret)}`],
 	["DELETE /discovery", () => "discovery open"],
+	["PUT /isns", (b) => `isns set ${word(b.server)}${option("esi-port", b.esi_port)}`],
+	["DELETE /isns", () => "isns remove"],
 	["PUT /nfs-tls", (b) => `share tls set${secretFile("chain-file", b.chain)}${secretFile("key-file", b.key)}${option("renew", b.renew)}${b.clients === "" ? " --no-clients" : secretFile("clients-file", b.clients)}`],
 	["PATCH /slow", (b) => `slow set ${word(b.limit)}`],
 	["PUT /ups", (b) => `ups set ${word(b.host)}${b.port ? `:${b.port}` : ""} ${word(b.ups)}${option("shutdown-at", b.shutdown_at)}`],

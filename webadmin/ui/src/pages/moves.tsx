@@ -64,7 +64,7 @@ function Acts({ move, onRate }: { move: Move; onRate: () => void }) {
 function One({ move, onRate }: { move: Move; onRate: () => void }) {
 	return (
 		<li>
-			<div>
+			<div class="move">
 				<span class="name"><strong>{move.name}</strong> {move.source} → {move.destination} <Badge tone={tones[move.state] ?? "quiet"}>{maybe(`jobstate.${move.state}`) ?? move.state}</Badge></span>
 				<Progress value={move.progress} label={t("moves.progress", { name: move.name })} />
 				<small>{percent(move.progress, 1)}{!move.switched && ` · ${t("moves.left", { left: bytes(move.left_bytes) })} · ${move.rate_bytes ? t("moves.atMost", { rate: bytes(move.rate_bytes) }) : t("moves.noLimit")}`}{move.slowing && ` · ${t("moves.slowing")}`}</small>

@@ -174,6 +174,7 @@ export function Volumes() {
 	const shareOf = (volume: Volume) => shares.find((share) => share.pool === volume.pool && share.name === volume.name);
 	return (
 		<Page title={t("nav.volumes")} lead={t("volumes.lead")} actions={can("provisioner") && pools.length > 0 && <Button icon="plus" onClick={() => setOpen({ what: "create" })}>{t("volumes.create")}</Button>}>
+			<Moves />
 			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
 				<Card><Empty icon="disk" title={t("volumes.none")} text={t("volumes.noneText")}>{can("provisioner") && <a class="button main" href={to("new")}>{t("nav.new")}</a>}</Empty></Card>
 			) : (
@@ -196,7 +197,6 @@ export function Volumes() {
 					]} />
 				</Card>
 			)}
-			<Moves />
 			{open?.what === "move" && <MoveTo volume={open.volume} pools={awayTo(open.volume)} onClose={close} />}
 			{open?.what === "create" && <Create pools={pools} onClose={close} />}
 			{open?.what === "change" && <Change volume={open.volume} pool={pools.find((one) => one.name === open.volume.pool)} onClose={close} />}
