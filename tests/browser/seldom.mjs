@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is done seldom, in a real browser: the certificates of NFS over TLS, proof of a
 // pool's storage, a volume that moves to another pool, a device that has grown, a volume taken from
-// another gateway, an iSNS server. Started by
+// another gateway, an iSNS server, a first image on a disk. Started by
 // tests/integration/browser_seldom_test.py with what it needs in GRANARY_BROWSER; prints one line of
 // JSON per point.
-import { readFileSync, truncateSync } from "node:fs";
+import { readFileSync, statSync, truncateSync } from "node:fs";
 import { ask, barriers, box, carryOut, change, faults, given, open, page, picture, plain, point, press, signIn, until, walked, wear } from "./page.mjs";
 
 const card = (title) => page.locator(".card", { has: page.getByRole("heading", { name: title, exact: true }) });
@@ -186,7 +186,7 @@ async function isns() {
 	const said = await box.locator(".would").innerText();
 	point(said.includes("granary isns set 127.0.0.1:1 --esi-port 3206") && (await ask("/isns")).server === "", "it is tried out first, with its command", said);
 	await carryOut(box.getByRole("button", { name: "Save" }));
-	await here.getByText("Registered with 127.0.0.1:1").waitFor();
+	await here.getByText("The server is 127.0.0.1:1").waitFor();
 	await until("/isns", (one) => one.state === "failing");
 	await here.getByText("the server does not answer").waitFor();
 	const now = await ask("/isns");
@@ -199,6 +199,47 @@ async function isns() {
 	point((await ask("/isns")).server === "", "and is taken back, after it was shown what changes");
 }
 
+// --- a first image on a disk ------------------------------------------------------------------------
+
+async function seed() {
+	await change("POST", "/volumes", { pool: "tank", name: "db", size: "8M" });
+	await change("POST", "/replica/peers", { address: given.peer.address, code: given.peer.code });
+	await open("replication");
+	await page.getByRole("button", { name: "New group" }).click();
+	await box.getByLabel("Name").fill("carried");
+	await box.getByLabel("tank/db").check();
+	await box.getByLabel("The first image").selectOption("ship");
+	await carryOut(box.getByRole("button", { name: "Create" }));
+	await until("/replica/groups/carried", (one) => one.state === "waiting for its seed");
+	await page.getByRole("button", { name: "Write the first image …" }).click();
+	await box.getByLabel("Directory or file").fill(`${given.folder}/nowhere/it.seed`);
+	await press(box.getByRole("button", { name: "Write", exact: true }), box.getByText("No such file"));
+	await box.getByLabel("Directory or file").fill(`${given.folder}/it.seed`);
+	await press(box.getByRole("button", { name: "What will change?" }), box.locator(".would").getByText("exporting"));
+	await box.getByText("The same as a command").click();
+	point((await box.locator(".would").innerText()).includes(`granary replica seed export carried ${given.folder}/it.seed`), "an export is tried out first, with its command", await box.locator(".would").innerText());
+	await carryOut(box.getByRole("button", { name: "Write", exact: true }));
+	await page.getByText("Carry this file to the standby").waitFor();
+	const { seed: now } = await ask("/replica/groups/carried");
+	point(now.state === "exported" && now.path === `${given.folder}/it.seed` && statSync(now.path).size > 0, "the first image is written to a file, and the group says so", now);
+	await page.route("**/replica/groups", async (one) => {
+		const groups = await (await one.fetch()).json();
+		await one.fulfill({ json: [{ ...groups[0], seed: { ...now, state: "exporting", running: true, done_bytes: 3e6, total_bytes: 8e6 } }, { ...groups[0], name: "other", role: "standby" }] });
+	});
+	await looks("seed", () => page.getByRole("progressbar").waitFor(), "正在写出");
+	await page.getByRole("button", { name: "Stop it" }).click();
+	await box.getByText("no seed is under way").waitFor();
+	point(await box.getByText("stays as FILE.part").count() === 1, "stopping it is asked for first");
+	await page.keyboard.press("Escape");
+	await page.getByRole("button", { name: "Take in a first image" }).click();
+	await box.getByLabel("File", { exact: true }).fill(now.path);
+	await press(box.getByRole("button", { name: "Take it in" }), box.getByRole("alert"));
+	point(/carried is primary here/.test(await box.innerText()), "a primary takes none", await box.innerText());
+	await picture("seed-import");
+	await page.unroute("**/replica/groups");
+	await page.keyboard.press("Escape");
+}
+
 await walked(async () => {
 	await signIn();
 	await certificates();
@@ -206,5 +247,6 @@ await walked(async () => {
 	await devices();
 	await proof();
 	await isns();
+	await seed();
 	await plain();
 });

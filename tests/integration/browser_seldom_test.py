@@ -3,11 +3,13 @@
 # granary-test: timeout=330 engines=one
 """What is done seldom, in a real browser (tests/browser/seldom.mjs): certificates of NFS over TLS, proof
 of a pool's storage, a volume that moves to another pool, a device that has grown, a volume taken from
-another gateway, an iSNS server. PICTURES=DIR keeps pictures."""
+another gateway, an iSNS server, a first
+image on a disk, which the other node then takes in. PICTURES=DIR keeps pictures."""
 
 import os
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -43,14 +45,30 @@ def fill(daemon):
                 {"pool": "passthrough", "name": "raw", "device": raw})
 
 
+def take_in(points, other, path):
+    """What the pages have written is a first image for the other node."""
+    other.good("POST", "/api/v1/replica/seeds", {"path": path})
+    limit = time.monotonic() + 60
+    while (group := other.good("GET", "/api/v1/replica/groups/carried"))["seed"]["running"] and \
+            time.monotonic() < limit:
+        time.sleep(0.05)
+    points.point(group["seed"]["state"] == "imported", "the other node takes the first image in", group)
+
+
 def test(points):
     found = browser.needed()
+    port = api.free_port()
     with tempfile.TemporaryDirectory() as folder:
         make_certificates(folder)
         with browser.daemon(points, os.path.join(folder, "state"), "--nfs-port",
-                            str(api.free_port())) as daemon:
+                            str(api.free_port()), "--repl-port", str(api.free_port())) as daemon, \
+                browser.daemon(points, os.path.join(folder, "other"), "--repl-port", str(port),
+                               name="the other one") as other:
             fill(daemon)
-            browser.walk(points, found, daemon, "seldom.mjs", folder=folder)
+            code = other.good("POST", "/api/v1/replica/code", {})["code"]
+            browser.walk(points, found, daemon, "seldom.mjs", folder=folder,
+                         peer={"address": f"127.0.0.1:{port}", "code": code})
+            take_in(points, other, os.path.join(folder, "it.seed"))
 
 
 if __name__ == "__main__":

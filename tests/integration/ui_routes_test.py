@@ -69,9 +69,6 @@ LEFT_OUT = {
     "POST /api/v1/replica/key": NOT_YET,
     "DELETE /api/v1/replica/key/next": NOT_YET,
     "GET /api/v1/replica/leases": NOT_YET,
-    "POST /api/v1/replica/groups/{group}/seed": NOT_YET,
-    "DELETE /api/v1/replica/groups/{group}/seed": NOT_YET,
-    "POST /api/v1/replica/seeds": NOT_YET,
 }
 
 ROW = re.compile(r'\{"(GET|POST|PUT|PATCH|DELETE)", (V1 )?"([^"]+)"')

@@ -21,7 +21,7 @@ function patchGroup(group: string, body: Body): string {
 	if (body.add || body.remove) return ["add", "remove"].filter((how) => body[how]).map((how) => `replica group ${how} ${group} ${words(body[how])}`).join(" && granary ");
 	if (body.add_address) return `replica group address add ${group} ${word(body.add_address)}${option("interface", body.interface)}`;
 	if (body.remove_address) return `replica group address remove ${group} ${word(body.remove_address)}`;
-	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}`;
+	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}${option("seed", body.seed)}`;
 }
 
 function patchShare(path: string, body: Body): string {
@@ -121,7 +121,10 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /replica/peers", (b) => `replica pair ${word(b.address)} CODE`],
 	["PATCH /replica/peers/([^/]+)", (b, peer) => `replica peer set ${peer}${option("address", b.address)}`],
 	["DELETE /replica/peers/([^/]+)", (_, peer) => `replica unpair ${peer}`],
-	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}`],
+	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}${option("seed", b.seed)}`],
+	[`POST ${G}/seed`, (b, group) => `replica seed export ${group} ${word(b.path)}`],
+	[`DELETE ${G}/seed`, (_, group) => `replica seed cancel ${group}`],
+	["POST /replica/seeds", (b) => `replica seed import ${word(b.path)}`],
 	[`PATCH ${G}`, (b, group) => patchGroup(group, b)],
 	[`POST ${G}`, (b, group) => (b.action === "delete" ? `replica group delete ${group} --yes` : `replica ${word(b.action)} ${group}${["promote", "demote", "failback"].includes(String(b.action)) ? " --yes" : ""}`)],
 	[`POST ${G}/witness`, (b, group) => (b.node ? `replica group witness ${group} ${word(b.node)}${option("lease", b.lease)}` : `replica group witness ${group} off${b.force ? " --force --yes" : ""}`)],
