@@ -13,7 +13,7 @@ import { PromotedNote, Witness, witnessText } from "./witness";
 
 interface Peer { uuid: string; name: string; address: string; port: number }
 
-const broken = ["split-brain", "unavailable"], idle = ["paused", "disconnected", "not connected"], busy = ["greeting", "seeding", "catching up"];
+const broken = ["split-brain", "unavailable"], idle = ["paused", "disconnected", "not connected", "waiting for its seed"], busy = ["greeting", "seeding", "catching up"];
 
 function toneOf(group: Group): Tone {
 	if (broken.includes(group.state)) return "bad";
