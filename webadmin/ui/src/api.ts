@@ -71,9 +71,9 @@ async function good(method: string, path: string, body: unknown, more: More): Pr
 /** A change that went well, for the page of commands; what a secret is has gone out of it. */
 export interface Done { id: number; at: number; method: string; path: string; body?: unknown }
 export const done = signal<Done[]>([]);
-const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "chap_secret", "mutual_secret", "secret", "url", "passphrase"];
+const KEPT = 50, secrets = ["password", "old", "new", "code", "key", "chain", "clients", "chap_secret", "mutual_secret", "secret", "url", "passphrase"];
 
-const withoutSecrets = (body: unknown) => (body && Object.keys(body).length ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name, secrets.includes(name) ? "…" : value])) : undefined);
+const withoutSecrets = (body: unknown) => (body && Object.keys(body).length ? Object.fromEntries(Object.entries(body).map(([name, value]) => [name, value && secrets.includes(name) ? "…" : value])) : undefined);
 
 function remember(method: string, path: string, body: unknown) {
 	if (method === "GET" || path.includes("dry_run=") || /^\/(login|logout|setup|me)\b/.test(path)) return;

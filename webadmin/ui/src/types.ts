@@ -25,6 +25,11 @@ export interface Volume {
 	serial: string; scsi_id: string; mapped: { target: string; lun: number }[]; checksum: string; reserve_bytes: number;
 	quota_bytes: number; quota_used_bytes: number;
 	iops_limit?: number; bandwidth_limit_bytes?: number; origin?: string; mirror?: boolean;
+	backend: "native" | "rbd" | "passthrough"; state?: string; device?: string;
+}
+export interface Move {
+	id: string; source: string; name: string; destination: string; state: "copying" | "paused" | "waiting" | "stuck" | "stopping" | "tidying";
+	progress: number; left_bytes: number; rate_bytes: number; slowing: boolean; switched: boolean; reason: string;
 }
 export interface Deleted { pool: string; deleted: string; bin?: string; until?: number }
 export interface Binned {
@@ -116,11 +121,13 @@ export interface Status {
 	daemon: { version: string; state: string; io_engine: string; io_loops: number; uptime_seconds: number; state_dir: string; pid: number; directories_in?: string[] };
 	endpoints: Endpoint[]; pools: Pool[]; targets: Target[]; sessions: Session[];
 }
+export interface Seed { state: "none" | "exporting" | "exported" | "checking" | "importing" | "imported" | "failed"; running: boolean; path: string; reason: string; epoch: number; done_bytes: number; total_bytes: number; file_bytes: number }
 export interface Group {
 	name: string; role: "none" | "primary" | "standby" | "handover" | "fenced"; state: string; peer: string; peer_uuid: string; reason: string;
 	rpo_seconds: number; bytes_per_second: number; members: string[]; lag_seconds: number; lag_bytes?: number; lag_bytes_age_seconds?: number; sealed_epoch: number;
 	promotable?: boolean; limit_bytes: number; points: string; points_trouble: string; alarms: string[];
 	addresses: { address: string; interface: string; here: boolean }[]; addresses_trouble: string;
+	seed_by: "wire" | "ship"; seed: Seed;
 	witness: { node: string; state: "off" | "held" | "waiting" | "taken" | "taking" | "standby"; seconds: number; left_seconds: number; answers: boolean; standby_promises: boolean; standby_ready: boolean; reason: string; standby_reason: string; waiting: number };
 	promoted?: { time_ms: number; epoch: number; as_of_ms: number; primary_epoch: number; lost_bytes: number };
 	verify?: { state: "never" | "running" | "done"; begun: number; ended: number; done_bytes: number; total_bytes: number; mismatches: number; repaired: number };

@@ -6,9 +6,9 @@ import { useResource } from "../live";
 import { Button, Card, Copy, Facts, Field, FormDialog, notice, Waiting } from "../parts";
 import { t } from "../text";
 
-interface Shown { fingerprint_sha256: string; subject: string; issuer: string; names: string[]; not_before: string; not_after: string; self_signed: boolean }
+export interface Shown { fingerprint_sha256: string; subject: string; issuer: string; names: string[]; not_before: string; not_after: string; self_signed: boolean }
 
-function PemField({ label, value, onValue }: { label: string; value: string; onValue: (text: string) => void }) {
+export function PemField({ label, value, onValue }: { label: string; value: string; onValue: (text: string) => void }) {
 	return (
 		<Field label={label}>
 			{(id) => <>

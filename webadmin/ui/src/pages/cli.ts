@@ -21,7 +21,7 @@ function patchGroup(group: string, body: Body): string {
 	if (body.add || body.remove) return ["add", "remove"].filter((how) => body[how]).map((how) => `replica group ${how} ${group} ${words(body[how])}`).join(" && granary ");
 	if (body.add_address) return `replica group address add ${group} ${word(body.add_address)}${option("interface", body.interface)}`;
 	if (body.remove_address) return `replica group address remove ${group} ${word(body.remove_address)}`;
-	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}`;
+	return `replica group set ${group}${option("rpo", body.rpo)}${option("limit", body.limit)}${option("points", body.points)}${option("seed", body.seed)}`;
 }
 
 function patchShare(path: string, body: Body): string {
@@ -51,9 +51,11 @@ const V = "/volumes/([^/]+)/([^/?]+)", S = `${V}/snapshots/([^/]+)`, G = "/repli
 /** Each: the request, and the command; the parts of the path are ready for a shell. */
 const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /provision", (b) => `provision ${word(b.name)} ${word(b.size)} ${words(b.hosts)}${option("pool", b.pool)}`],
+	[`POST ${V}/move`, (b, pool, name) => `volume move ${pool}/${name}${b.pool ? ` ${word(b.pool)}` : ""}${b.action && b.action !== "rate" ? ` --${b.action}` : ""}${option("rate", b.rate)}${option("without-snapshots", b.without_snapshots)}`],
 	["POST /volumes", (b) => `volume create ${word(b.pool)}/${word(b.name)} ${word(b.size)}${option("checksum", b.checksum)}${option("reserve", b.reserve)}${option("quota", b.quota)}`],
 	[`PATCH ${V}`, (b, pool, name) => patchVolume(`${pool}/${name}`, b)],
 	[`DELETE ${V}${Q}`, (_, pool, name, keep, all) => `volume delete ${pool}/${name}${gone(keep, all)} --yes`],
+	[`POST ${V}/(take|rescan)`, (_, pool, name, what) => `volume ${what} ${pool}/${name}`],
 	[`POST ${V}/promote`, (_, pool, name) => `volume promote ${pool}/${name}`],
 	[`POST ${V}/rollback`, (b, pool, name) => `volume rollback ${pool}/${name}@${word(b.snapshot)}${option("keep", b.keep)} --yes`],
 	["POST /snapshots", (b) => `snapshot create ${words(b.snapshots)}${option("expendable", b.expendable)}`],
@@ -119,7 +121,10 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["POST /replica/peers", (b) => `replica pair ${word(b.address)} CODE`],
 	["PATCH /replica/peers/([^/]+)", (b, peer) => `replica peer set ${peer}${option("address", b.address)}`],
 	["DELETE /replica/peers/([^/]+)", (_, peer) => `replica unpair ${peer}`],
-	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}`],
+	["POST /replica/groups", (b) => `replica group create ${word(b.name)} ${words(b.members)}${option("peer", b.peer)}${option("rpo", b.rpo)}${option("points", b.points)}${option("seed", b.seed)}`],
+	[`POST ${G}/seed`, (b, group) => `replica seed export ${group} ${word(b.path)}`],
+	[`DELETE ${G}/seed`, (_, group) => `replica seed cancel ${group}`],
+	["POST /replica/seeds", (b) => `replica seed import ${word(b.path)}`],
 	[`PATCH ${G}`, (b, group) => patchGroup(group, b)],
 	[`POST ${G}`, (b, group) => (b.action === "delete" ? `replica group delete ${group} --yes` : `replica ${word(b.action)} ${group}${["promote", "demote", "failback"].includes(String(b.action)) ? " --yes" : ""}`)],
 	[`POST ${G}/witness`, (b, group) => (b.node ? `replica group witness ${group} ${word(b.node)}${option("lease", b.lease)}` : `replica group witness ${group} off${b.force ? " --force --yes" : ""}`)],
@@ -140,6 +145,9 @@ const rows: [string, (body: Body, ...parts: string[]) => string][] = [
 	["DELETE /tokens/([^/]+)", (_, name) => `token delete ${name}`],
 	["PUT /discovery", (b) => `discovery require${option("chap-user", b.chap_user)}${secretFile("chap-secret-file", b.chap_secret)}${option("mutual-user", b.mutual_user)}${secretFile("mutual-secret-file", b.mutual_secret)}`],
 	["DELETE /discovery", () => "discovery open"],
+	["PUT /isns", (b) => `isns set ${word(b.server)}${option("esi-port", b.esi_port)}`],
+	["DELETE /isns", () => "isns remove"],
+	["PUT /nfs-tls", (b) => `share tls set${secretFile("chain-file", b.chain)}${secretFile("key-file", b.key)}${option("renew", b.renew)}${b.clients === "" ? " --no-clients" : secretFile("clients-file", b.clients)}`],
 	["PATCH /slow", (b) => `slow set ${word(b.limit)}`],
 	["PUT /ups", (b) => `ups set ${word(b.host)}${b.port ? `:${b.port}` : ""} ${word(b.ups)}${option("shutdown-at", b.shutdown_at)}`],
 	["DELETE /ups", () => "ups clear"],

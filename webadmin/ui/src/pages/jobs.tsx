@@ -7,7 +7,7 @@ import { to } from "../route";
 import { maybe, t } from "../text";
 import type { Job } from "../types";
 
-const tones: Record<string, Tone> = { running: "busy", paused: "warn", done: "good", stopped: "quiet", failed: "bad" };
+const tones: Record<string, Tone> = { running: "busy", paused: "warn", done: "good", stopped: "quiet", failed: "bad", copying: "busy", waiting: "warn", stuck: "bad", stopping: "quiet", tidying: "good" };
 
 const isUpdate = (row: Job) => row.kind === "update" || row.kind === "rollback";
 

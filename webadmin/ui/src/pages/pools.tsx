@@ -8,6 +8,7 @@ import { go, to } from "../route";
 import { maybe, t } from "../text";
 import type { Disk, Finding, Pool as PoolType, Scrub, Share, Volume } from "../types";
 import { Degraded, Devices } from "./devices";
+import { Prove, Proven, type Proof } from "./prove";
 
 /** Does it take new volumes? One that goes on with a device away does. */
 export const takesVolumes = (pool: PoolType) => pool.state === "online" || pool.state === "degraded";
@@ -195,15 +196,19 @@ function Marks({ pool, onClose }: { pool: PoolType; onClose: () => void }) {
 
 export function Pool({ name }: { name: string }) {
 	const { data, problem } = useResource<PoolType>(pathOf(name));
-	const [open, setOpen] = useState<"marks" | "export" | "delete" | null>(null);
+	const [open, setOpen] = useState<"marks" | "prove" | "export" | "delete" | null>(null);
+	const [proof, setProof] = useState<Proof | null>(null);
 	const close = () => setOpen(null);
 	const back = { href: to("pools"), text: t("nav.pools") };
 	if (!data) return <Page title={name} back={back}><Waiting problem={problem} /></Page>;
 	return (
-		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> {data.reason}</>} actions={can("admin") && <>
-			<Button onClick={() => setOpen("marks")}>{t("pools.marks")}</Button>
-			<Button onClick={() => setOpen("export")}>{t("pools.export")}</Button>
-			<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
+		<Page title={name} back={back} lead={<><StateBadge state={data.state} /> {data.reason}</>} actions={<>
+			{takesVolumes(data) && <Button role="operator" onClick={() => setOpen("prove")}>{t("prove.button")}</Button>}
+			{can("admin") && <>
+				<Button onClick={() => setOpen("marks")}>{t("pools.marks")}</Button>
+				<Button onClick={() => setOpen("export")}>{t("pools.export")}</Button>
+				<Button kind="danger" onClick={() => setOpen("delete")}>{t("action.delete")}</Button>
+			</>}
 		</>}>
 			<Degraded pool={data} />
 			<div class="columns even">
@@ -226,6 +231,8 @@ export function Pool({ name }: { name: string }) {
 			{data.device_details && <Devices pool={data} />}
 			{data.scrub && <Findings name={name} />}
 			{open === "marks" && <Marks pool={data} onClose={close} />}
+			{open === "prove" && <Prove pool={name} onClose={close} onProof={setProof} />}
+			{proof && open !== "prove" && <Proven proof={proof} onClose={() => setProof(null)} />}
 			{open === "export" && <DeleteDialog title={t("pools.exportTitle", { name })} name={name} button={t("pools.export")} onClose={close} text={<p>{t("pools.exportText")}</p>} submit={async () => { await call("POST", `${pathOf(name)}/export`, {}); notice(t("pools.exported", { name })); go("pools"); }} />}
 			{open === "delete" && <DeleteDialog title={t("pools.delete", { name })} name={name} button={t("action.delete")} onClose={close} text={<p>{t("pools.deleteText")}</p>} submit={async () => { await call("DELETE", pathOf(name)); notice(t("pools.deleted", { name })); go("pools"); }} />}
 		</Page>

@@ -10,6 +10,7 @@ import { to } from "../route";
 import { t } from "../text";
 import type { Group, Point, Target, Volume } from "../types";
 import { splitHosts } from "./newlun";
+import { SeedBy } from "./replicaseed";
 
 interface Props { group: Group; onClose: () => void }
 
@@ -52,8 +53,9 @@ export function Settings({ group, onClose }: Props) {
 	const [rpo, setRpo] = useState(`${group.rpo_seconds}s`);
 	const [limit, setLimit] = useState(group.limit_bytes ? String(group.limit_bytes / 2 ** 20) : "");
 	const [points, setPoints] = useState(group.points);
+	const [seed, setSeed] = useState<string>(group.seed_by);
 	const wanted = limit.trim() === "" ? 0 : parseSize(limit, "M");
-	const changes = { ...(rpo.trim() !== `${group.rpo_seconds}s` && { rpo: rpo.trim() }), ...(wanted !== group.limit_bytes && { limit: wanted }), ...(points.trim() !== group.points && { points: points.trim() || "0" }) };
+	const changes = { ...(rpo.trim() !== `${group.rpo_seconds}s` && { rpo: rpo.trim() }), ...(wanted !== group.limit_bytes && { limit: wanted }), ...(points.trim() !== group.points && { points: points.trim() || "0" }), ...(seed !== group.seed_by && { seed }) };
 	return (
 		<FormDialog title={t("replica.change", { name: group.name })} button={t("action.save")} ready={wanted !== null && rpo !== "" && Object.keys(changes).length > 0} onClose={onClose} submit={async () => {
 			await call("PATCH", pathOf(group), changes);
@@ -62,6 +64,7 @@ export function Settings({ group, onClose }: Props) {
 			<Input label={t("replica.rpo")} value={rpo} onValue={setRpo} hint={t("replica.rpoHint")} autoFocus />
 			<Input label={t("replica.limit")} value={limit} onValue={setLimit} problem={wanted === null ? t("size.bad") : null} hint={t("replica.limitHint")} />
 			<Input label={t("replica.pointsKept")} value={points} onValue={setPoints} hint={t("replica.pointsHint")} />
+			<SeedBy value={seed} onValue={setSeed} />
 		</FormDialog>
 	);
 }

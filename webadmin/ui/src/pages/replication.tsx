@@ -8,11 +8,12 @@ import { act, actAsked, Badge, Button, Card, DeleteDialog, Dialog, Empty, Facts,
 import { maybe, t } from "../text";
 import type { Group } from "../types";
 import { Addresses, Boxes, Members, pathOf, Points, Settings, UnderTest, verifyText } from "./replicasteps";
+import { Export, Import, SeedBy, SeedNow, waitsForSeed } from "./replicaseed";
 import { PromotedNote, Witness, witnessText } from "./witness";
 
 interface Peer { uuid: string; name: string; address: string; port: number }
 
-const broken = ["split-brain", "unavailable"], idle = ["paused", "disconnected", "not connected"], busy = ["greeting", "seeding", "catching up"];
+const broken = ["split-brain", "unavailable"], idle = ["paused", "disconnected", "not connected", "waiting for its seed"], busy = ["greeting", "seeding", "catching up"];
 
 function toneOf(group: Group): Tone {
 	if (broken.includes(group.state)) return "bad";
@@ -70,13 +71,15 @@ function Create({ peers, onClose }: { peers: Peer[]; onClose: () => void }) {
 	const [peer, setPeer] = useState(peers[0]?.uuid ?? "");
 	const [rpo, setRpo] = useState("5s");
 	const [points, setPoints] = useState("0");
+	const [seed, setSeed] = useState("wire");
 	return (
-		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0" })}>
+		<FormDialog title={t("replica.create")} button={t("action.create")} ready={name !== "" && members.length > 0} onClose={onClose} submit={() => call("POST", "/replica/groups", { name, members, peer, rpo, points: points.trim() || "0", ...(seed !== "wire" && { seed }) })}>
 			<Input label={t("field.name")} value={name} onValue={setName} autoFocus />
 			<Select label={t("replica.peer")} value={peer} onValue={setPeer} options={peers.map((one) => [one.uuid, `${one.name} (${one.address})`])} />
 			<Boxes chosen={members} onChange={setMembers} />
 			<Input label={t("replica.rpo")} value={rpo} onValue={setRpo} hint={t("replica.rpoHint")} />
 			<Input label={t("replica.pointsKept")} value={points} onValue={setPoints} hint={t("replica.pointsHint")} />
+			<SeedBy value={seed} onValue={setSeed} />
 		</FormDialog>
 	);
 }
@@ -109,7 +112,7 @@ function Notes({ group }: { group: Group }) {
 	);
 }
 
-type Open = Step | "members" | "settings" | "addresses" | "witness" | "points" | "test" | null;
+type Open = Step | "members" | "settings" | "addresses" | "witness" | "points" | "test" | "seed" | null;
 
 /** Who leads: changing sides. */
 function Sides({ group, onOpen }: { group: Group; onOpen: (open: Open) => void }) {
@@ -138,6 +141,7 @@ function Care({ group, onOpen }: { group: Group; onOpen: (open: Open) => void })
 				<Button role="admin" onClick={() => onOpen("witness")}>{t("replica.witness")} …</Button>
 				<Button onClick={() => onOpen("settings")}>{t("replica.settings")} …</Button>
 			</>}
+			{waitsForSeed(group) && !group.seed.running && <Button role="admin" onClick={() => onOpen("seed")}>{t("seed.export")} …</Button>}
 			<Button onClick={() => onOpen("points")}>{t("replica.points")} …</Button>
 			{can("provisioner") && group.role === "standby" && <Button onClick={() => onOpen("test")}>{t("replica.test")} …</Button>}
 		</div>
@@ -163,11 +167,13 @@ function GroupCard({ group }: { group: Group }) {
 				group.reason !== "" && group.reason !== group.state && [t("replica.reason"), <span lang="en">{group.reason}</span>],
 			]} />
 			<Notes group={group} />
+			<SeedNow group={group} acts={can("admin")} />
 			{canReplicate() && <Sides group={group} onOpen={setOpen} />}
 			<Care group={group} onOpen={setOpen} />
 			{open === "members" && <Members group={group} onClose={close} />}
 			{open === "settings" && <Settings group={group} onClose={close} />}
 			{open === "addresses" && <Addresses group={group} onClose={close} />}
+			{open === "seed" && <Export group={group} onClose={close} />}
 			{open === "witness" && <Witness group={group} onClose={close} />}
 			{(open === "points" || open === "test") && <Points group={group} newest={open === "test"} onClose={close} />}
 			{(open === "promote" || open === "demote" || open === "switchover" || open === "failback" || open === "delete") && <Act group={group} step={open} onClose={close} />}
@@ -178,11 +184,14 @@ function GroupCard({ group }: { group: Group }) {
 export function Replication() {
 	const { data, problem } = useResource<Group[]>("/replica/groups");
 	const peers = useResource<Peer[]>("/replica/peers").data ?? [];
-	const [open, setOpen] = useState<"code" | "pair" | "create" | null>(null);
+	const [open, setOpen] = useState<"code" | "pair" | "create" | "seed" | null>(null);
 	const [moving, setMoving] = useState<Peer | null>(null);
 	const close = () => setOpen(null);
 	return (
-		<Page title={t("nav.replication")} lead={t("replica.lead")} actions={canReplicate() && peers.length > 0 && <Button icon="plus" onClick={() => setOpen("create")}>{t("replica.create")}</Button>}>
+		<Page title={t("nav.replication")} lead={t("replica.lead")} actions={canReplicate() && peers.length > 0 && <>
+			{data?.some((group) => group.role === "standby") && <Button role="admin" onClick={() => setOpen("seed")}>{t("seed.import")}</Button>}
+			<Button icon="plus" onClick={() => setOpen("create")}>{t("replica.create")}</Button>
+		</>}>
 			<Card title={t("replica.peers")} actions={can("admin") && <div class="row-actions"><Button onClick={() => setOpen("code")}>{t("replica.code")}</Button><Button onClick={() => setOpen("pair")}>{t("replica.pair")}</Button></div>}>
 				{peers.length === 0 ? <p class="none">{t("replica.noPeers")}</p> : (
 					<ul class="connected">
@@ -197,6 +206,7 @@ export function Replication() {
 			) : <div class="grid">{data.map((group) => <GroupCard key={group.name} group={group} />)}</div>}
 			{open === "code" && <Code onClose={close} />}
 			{moving && <Move peer={moving} onClose={() => setMoving(null)} />}
+			{open === "seed" && <Import onClose={close} />}
 			{open === "pair" && <Pair onClose={close} />}
 			{open === "create" && <Create peers={peers} onClose={close} />}
 		</Page>

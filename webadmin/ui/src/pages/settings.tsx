@@ -10,6 +10,7 @@ import type { Status } from "../types";
 import { Backup } from "./backup";
 import { Certificate } from "./certificate";
 import { Configuration } from "./configuration";
+import { Isns } from "./isns";
 import { Machine } from "./machine";
 import { NetworkCheck } from "./netcheck";
 import { Totp } from "./totp";
@@ -92,7 +93,7 @@ export function Settings() {
 	return (
 		<Page title={t("nav.settings")}>
 			<div class="columns even">
-				<div class="stack"><Mine /><Discovery /><Configuration /><Backup /></div>
+				<div class="stack"><Mine /><Discovery /><Isns /><Configuration /><Backup /></div>
 				<div class="stack"><Machine />{can("operator") && <NetworkCheck />}<Certificate /><About /></div>
 			</div>
 		</Page>

@@ -12,6 +12,7 @@ import { LatencyChart } from "./charts";
 import { Directories } from "./directories";
 import { Images } from "./images";
 import { NfsClients, NfsHosts, Users } from "./nfs";
+import { NfsTls } from "./nfstls";
 import { Copies, copiesOf, takesVolumes } from "./pools";
 
 const pathOf = (pool: string, name: string) => `/shares/${part(pool)}/${part(name)}`;
@@ -62,6 +63,7 @@ export function Shares() {
 			)}
 			<Directories />
 			{data && data.length > 0 && <><NfsClients /><NfsHosts /></>}
+			<NfsTls />
 			{creating && <Create pools={pools} onClose={() => setCreating(false)} />}
 		</Page>
 	);

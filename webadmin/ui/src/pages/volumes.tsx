@@ -4,12 +4,13 @@ import { call, can, getTagged, part } from "../api";
 import { bytes, parseSize, percent } from "../format";
 import { Icon } from "../icons";
 import { useResource } from "../live";
-import { Badge, Button, Card, Check, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Copy, Select, SizeInput, SpaceBar, Table, Waiting } from "../parts";
+import { actAsked, Badge, Button, Card, Check, Dialog, Empty, Facts, FormDialog, Input, notice, Page, Copy, Select, SizeInput, SpaceBar, Table, Trouble, useAction, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
 import type { Pool, Share, Volume } from "../types";
 import { DeleteToBin } from "./bin";
 import { LatencyChart } from "./charts";
+import { Moves, MoveTo } from "./moves";
 import { Copies, copiesOf, takesVolumes } from "./pools";
 
 const pathOf = (volume: Volume) => `/volumes/${part(volume.pool)}/${part(volume.name)}`;
@@ -127,11 +128,17 @@ function Delete({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 }
 
 function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
+	const action = useAction();
+	const rescan = async () => {
+		const { size_bytes: size } = await call<Volume>("POST", `${pathOf(volume)}/rescan`, {});
+		notice(size === volume.size_bytes ? t("volumes.sameSize", { name: volume.name }) : t("volumes.newSize", { name: volume.name, size: bytes(size) }));
+	};
 	return (
 		<Dialog title={volume.name} onClose={onClose}>
 			<Facts rows={[
 				[t("field.pool"), volume.pool],
 				[t("field.size"), bytes(volume.size_bytes)],
+				!!volume.device && [t("devices.device"), <span class="mono name">{volume.device}</span>],
 				[t("volumes.used"), `${bytes(volume.used_bytes)} (${percent(volume.used_bytes, volume.size_bytes)})`],
 				!!volume.origin && [t("volumes.cloneOf"), <a href={to("snapshots", volume.pool, volume.origin.split("@")[0])}>{volume.origin}</a>],
 				volume.reserve_bytes > 0 && [t("volumes.reserve"), bytes(volume.reserve_bytes)],
@@ -145,12 +152,16 @@ function Details({ volume, onClose }: { volume: Volume; onClose: () => void }) {
 				["UUID", <span class="mono name">{volume.uuid}</span>],
 			]} />
 			<LatencyChart path={`${pathOf(volume)}/latency`} />
-			<div class="buttons"><Button kind="main" onClick={onClose}>{t("action.close")}</Button></div>
+			<Trouble problem={action.problem} />
+			<div class="buttons">
+				{volume.backend === "passthrough" && <Button kind="quiet" role="provisioner" busy={action.busy} onClick={() => action.run(rescan)}>{t("volumes.rescan")}</Button>}
+				<Button kind="main" onClick={onClose}>{t("action.close")}</Button>
+			</div>
 		</Dialog>
 	);
 }
 
-type Open = { what: "change" | "delete" | "details"; volume: Volume } | { what: "create" } | null;
+type Open = { what: "change" | "delete" | "details" | "move"; volume: Volume } | { what: "create" } | null;
 
 export function Volumes() {
 	const { data, problem } = useResource<Volume[]>("/volumes");
@@ -158,15 +169,18 @@ export function Volumes() {
 	const shares = useResource<Share[]>("/shares").data ?? [];
 	const [open, setOpen] = useState<Open>(null);
 	const close = () => setOpen(null);
+	/** Pools that it can move to. */
+	const awayTo = (volume: Volume) => volume.backend === "passthrough" ? [] : pools.filter((one) => one.name !== volume.pool);
 	const shareOf = (volume: Volume) => shares.find((share) => share.pool === volume.pool && share.name === volume.name);
 	return (
 		<Page title={t("nav.volumes")} lead={t("volumes.lead")} actions={can("provisioner") && pools.length > 0 && <Button icon="plus" onClick={() => setOpen({ what: "create" })}>{t("volumes.create")}</Button>}>
+			<Moves />
 			{!data ? <Waiting problem={problem} /> : data.length === 0 ? (
 				<Card><Empty icon="disk" title={t("volumes.none")} text={t("volumes.noneText")}>{can("provisioner") && <a class="button main" href={to("new")}>{t("nav.new")}</a>}</Empty></Card>
 			) : (
 				<Card flush>
 					<Table caption={t("nav.volumes")} rows={data} id={(row) => row.uuid} find={(row) => `${row.name} ${row.pool} ${row.mapped.map((one) => one.target).join(" ")}`} columns={[
-						{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <button type="button" class="link name" onClick={() => setOpen({ what: "details", volume: row })}>{row.name}</button> },
+						{ key: "name", title: t("field.name"), text: (row) => row.name, show: (row) => <><button type="button" class="link name" onClick={() => setOpen({ what: "details", volume: row })}>{row.name}</button>{row.state === "standby" && <> <Badge tone="quiet">{t("volumes.standby")}</Badge></>}</> },
 						{ key: "pool", title: t("field.pool"), text: (row) => row.pool, show: (row) => <a href={to("pools", row.pool)}>{row.pool}</a> },
 						{ key: "size", title: t("field.size"), number: true, text: (row) => row.size_bytes, show: (row) => (shareOf(row) ? "–" : bytes(row.size_bytes)) },
 						{ key: "used", title: t("volumes.used"), text: (row) => row.used_bytes, show: (row) => <div class="meter"><span>{bytes(row.used_bytes)}</span><SpaceBar used={row.used_bytes} size={shareOf(row)?.quota_bytes || row.size_bytes} label={t("volumes.usedOf", { name: row.name })} /></div> },
@@ -174,13 +188,16 @@ export function Volumes() {
 						{ key: "does", title: "", show: (row) => can("provisioner") && !shareOf(row) && (
 							<div class="row-actions">
 								<a class="button quiet" href={to("snapshots", row.pool, row.name)} aria-label={t("snapshots.of", { name: row.name })} title={t("snapshots.of", { name: row.name })}><Icon name="snapshot" /></a>
+								{row.state === "standby" && can("operator") && <Button kind="quiet" label={t("volumes.take", { name: row.name })} onClick={() => actAsked(t("volumes.take", { name: row.name }), t("volumes.taken", { name: row.name }), "POST", `${pathOf(row)}/take`, {}, t("volumes.takeText"))}>{t("volumes.takeIt")}</Button>}
 								<Button kind="quiet" icon="edit" label={t("volumes.change", { name: row.name })} onClick={() => setOpen({ what: "change", volume: row })} />
+								{can("operator") && awayTo(row).length > 0 && <Button kind="quiet" icon="move" label={t("moves.title", { name: row.name })} onClick={() => setOpen({ what: "move", volume: row })} />}
 								<Button kind="quiet" icon="trash" label={t("volumes.delete", { name: row.name })} onClick={() => setOpen({ what: "delete", volume: row })} />
 							</div>
 						) },
 					]} />
 				</Card>
 			)}
+			{open?.what === "move" && <MoveTo volume={open.volume} pools={awayTo(open.volume)} onClose={close} />}
 			{open?.what === "create" && <Create pools={pools} onClose={close} />}
 			{open?.what === "change" && <Change volume={open.volume} pool={pools.find((one) => one.name === open.volume.pool)} onClose={close} />}
 			{open?.what === "delete" && <Delete volume={open.volume} onClose={close} />}
