@@ -415,13 +415,14 @@ int nfs4_in_the_way(struct nfs_call *call, uint64_t client, int refused)
 	return NFS4ERR_DELAY;
 }
 
-/* An OPEN that nobody else may have delegated the file for. One that is refused anyhow calls
- * nothing back. */
+/* An OPEN that nobody else may have delegated the file for; in v4.0 nor who asks: as the public
+ * servers do, and clients return what they have before they open to write. One that is refused
+ * anyhow calls nothing back. */
 static int check_delegated_open(struct nfs_call *call, const struct nfs4_open_args *args,
 				const struct nfs4_state *open, const struct lock_key *key)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
-	uint64_t own = call->compound.client->id, who = 0;
+	uint64_t own = call->compound.minor ? call->compound.client->id : 0, who = 0;
 
 	if ((!(args->access & 2) && !(args->deny & 1) && !args->cut) || !nfs4_any_delegation(nfs4))
 		return NFS4_OK;

@@ -740,7 +740,7 @@ class Suite:
             expect(old.one(handle, u32(8) + given), BAD_STATEID, "again")
             expect(old.one(handle, u32(7) + u64(old.id)), NOTSUPP, "DELEGPURGE")
             expect(old.one(handle, u32(25) + stateid + u64(0) + u32(4)), OK, "it is open still")
-            # What it does itself is not in its way, where v4.0 says who asks.
+            # What it does itself is in its way.
             self.other.make(self.root, "old own")
             handle, _, given = old.take(self.root, "old own")
             assert isinstance(given, bytes), "given"
@@ -749,18 +749,23 @@ class Suite:
             expect(another.take(self.root, "old own")[2], None, "can not be called")
             expect(another.take(self.root, "old own", claim=2, stateid=given), BAD_STATEID, "whose")
             calls = len(server.calls)
+            expect(old.take(self.root, "old own", access=2), DELAY, "its own OPEN to write")
+            expect(server.wait(calls + 1).recall[1], given, "CB_RECALL")
+            expect(old.one(handle, u32(8) + given), OK, "DELEGRETURN")
             _, mine, none = old.take(self.root, "old own", access=2)
-            expect(none, None, "its own OPEN to write")
+            expect(none, None, "now")
             expect(old.one(handle, u32(38) + mine + u64(0) + u32(2) + opaque("mine")), OK,
                    "its own WRITE")
             expect(old.one(handle, u32(34) + mine + attrs(size=2)), OK, "and SETATTR")
-            expect(server.wait(calls + 1, 0.2), None, "nobody is called")
-            expect(old.one(handle, u32(25) + given + u64(0) + u32(4)), OK, "READ by what it has")
+            self.other.make(self.root, "old own 2")
+            handle, _, given = old.take(self.root, "old own 2")
+            assert isinstance(given, bytes), "given"
+            calls = len(server.calls)
             expect(old.one(handle, u32(34) + ZERO + attrs(mode=0o600)), DELAY, "a SETATTR")
             expect(server.wait(calls + 1).recall[1], given, "CB_RECALL")
             expect(old.one(handle, u32(8) + given), OK, "DELEGRETURN")
             expect(old.one(handle, u32(34) + ZERO + attrs(mode=0o600)), OK, "SETATTR")
-            expect(old.take(self.root, "old own", access=2)[2], None, "OPEN to write")
+            expect(old.take(self.root, "old own 2", access=2)[2], None, "OPEN to write")
             # Its path is lost: RENEW says so as long as it has a delegation.
             self.other.make(self.root, "old 2")
             handle, stateid, given = old.take(self.root, "old 2")
