@@ -758,8 +758,8 @@ int run_pool_set(struct command *command)
 		return strcmp(every, "none") == 0
 			   ? say(command, reply, "pool %s is scrubbed when somebody says so",
 				 command->position[0])
-			   : say(command, reply, "pool %s is scrubbed by itself: %s", command->position[0],
-				 every);
+			   : say(command, reply, "pool %s is scrubbed by itself: %s",
+				 command->position[0], every);
 	return watermarks
 		   ? say(command, reply, "pool %s warns at %s %%", command->position[0], watermarks)
 		   : say(command, reply, "pool %s keeps what is deleted for %s hours",
