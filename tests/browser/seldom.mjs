@@ -118,8 +118,11 @@ async function move() {
 	};
 	await begin("0.0625");
 	point(await box.getByLabel("Move to").inputValue() === "far" && await box.getByRole("button", { name: "Move", exact: true }).isDisabled(), "its snapshots do not go along: that has to be said");
-	await picture("move");
 	await box.getByLabel("Delete its snapshots at the end (1)").check();
+	await box.getByText("The same as a command").click();
+	const [cli, curl] = await box.locator("pre").allInnerTexts();
+	point(cli === "granary volume move tank/vm far --rate 65536 --without-snapshots" && curl.includes(`curl -X POST '${given.url}/api/v1/volumes/tank/vm/move'`), "what has no dry run says what it is as a command", [cli, curl]);
+	await picture("move");
 	await carryOut(box.getByRole("button", { name: "Move", exact: true }));
 	const list = card("On the way to other pools");
 	await list.getByText("copying").waitFor();

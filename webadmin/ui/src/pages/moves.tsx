@@ -7,6 +7,7 @@ import { useResource } from "../live";
 import { act, actAsked, Badge, Button, Card, Check, FormDialog, Input, notice, Progress, Select, type Tone } from "../parts";
 import { maybe, t } from "../text";
 import type { Move, Pool, Snapshot, Volume } from "../types";
+import { Commands } from "../would";
 
 const pathOf = (pool: string, name: string) => `/volumes/${part(pool)}/${part(name)}`;
 const tones: Record<Move["state"], Tone> = { copying: "busy", paused: "warn", waiting: "warn", stuck: "bad", stopping: "quiet", tidying: "good" };
@@ -25,15 +26,17 @@ export function MoveTo({ volume, pools, onClose }: { volume: Volume; pools: Pool
 	const [rate, setRate] = useState("");
 	const [without, setWithout] = useState(false);
 	const home = pools.find((one) => one.name === pool), most = rateOf(rate);
+	const path = `${pathOf(volume.pool, volume.name)}/move`, body = { pool, ...(most && { rate: most }), ...(without && { without_snapshots: true }) };
 	return (
 		<FormDialog untried title={t("moves.title", { name: volume.name })} button={t("moves.start")} ready={pool !== "" && most !== null && (snapshots === 0 || without)} onClose={onClose} submit={async () => {
-			await call("POST", `${pathOf(volume.pool, volume.name)}/move`, { pool, ...(most && { rate: most }), ...(without && { without_snapshots: true }) });
+			await call("POST", path, body);
 			notice(t("moves.begun", { name: volume.name, pool }));
 		}}>
 			<p class="prose">{t("moves.text")}</p>
 			<Select label={t("moves.to")} value={pool} onValue={setPool} options={pools.map((one) => [one.name, one.name])} hint={home && t("moves.room", { free: bytes(home.free_bytes ?? 0), used: bytes(volume.used_bytes) })} />
 			<Rate value={rate} onValue={setRate} />
 			{snapshots > 0 && <div class="caution"><p>{t("moves.snapshotsText")}</p><Check label={t("moves.withoutSnapshots", { count: snapshots })} value={without} onValue={setWithout} /></div>}
+			<Commands all={[{ method: "POST", path, body }]} />
 		</FormDialog>
 	);
 }

@@ -6,6 +6,7 @@ import { time } from "../format";
 import { useResource } from "../live";
 import { actAsked, Badge, Button, Card, Copy, Facts, FormDialog, notice, Select, Trouble } from "../parts";
 import { t } from "../text";
+import { Commands } from "../would";
 import { PemField, type Shown } from "./certificate";
 
 const PATH = "/nfs-tls", DAY = 86400000, SOON = 30;
@@ -32,6 +33,7 @@ function Replace({ onClose }: { onClose: () => void }) {
 				<PemField label={t("certificate.chain")} value={chain} onValue={setChain} />
 				<PemField label={t("certificate.key")} value={key} onValue={setKey} />
 			</>}
+			<Commands all={[{ method: "PUT", path: PATH, body: given ? { chain: "…", key: "…" } : { renew: true } }]} />
 		</FormDialog>
 	);
 }
@@ -45,6 +47,7 @@ function Clients({ count, onClose }: { count: number; onClose: () => void }) {
 		}}>
 			<p class="prose">{t("nfstls.believeText")}{count > 0 && ` ${t("nfstls.believeReplaces", { count })}`}</p>
 			<PemField label={t("nfstls.authorities")} value={clients} onValue={setClients} />
+			<Commands all={[{ method: "PUT", path: PATH, body: { clients: "…" } }]} />
 		</FormDialog>
 	);
 }
