@@ -137,6 +137,15 @@ int command_call(struct command *command, const char *method, json_t *body, json
 	return result;
 }
 
+int command_get(struct command *command, const char *path, json_t **ret_body)
+{
+	json_t *reply;
+	int result = converse(command, "GET", NULL, path, &reply, ret_body);
+
+	json_decref(reply);
+	return result;
+}
+
 /* Where the page behind @reply is; false: it was the last one. */
 static bool next_page(const json_t *reply, const char *path, char *target, size_t size)
 {

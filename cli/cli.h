@@ -71,6 +71,8 @@ int command_call(struct command *command, const char *method, json_t *body, json
  * with the first one alone. */
 int command_list(struct command *command, const char *query, json_t **ret_list, const char *path,
 		 ...) __attribute__((format(printf, 4, 5)));
+/* A GET of a path as it is. */
+int command_get(struct command *command, const char *path, json_t **ret_body);
 /* One line on stderr; returns EXIT_FAILED. */
 int command_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Asks before something is destroyed, unless --yes; -1 to go on. */
@@ -268,6 +270,8 @@ int run_discovery_open(struct command *command);
 int run_isns_show(struct command *command);
 int run_isns_set(struct command *command);
 int run_isns_remove(struct command *command);
+int run_metadata_show(struct command *command);
+int run_metadata_set(struct command *command);
 int run_host_create(struct command *command);
 int run_host_list(struct command *command);
 int run_host_add(struct command *command);

@@ -73,6 +73,7 @@ struct webadmin {
 	struct replica_batch *replica_batch; /* while such calls are begun: theirs */
 	struct relay_thread relay, looks;    /* what changes something may take its time */
 	struct backups *backups;             /* backup.h; NULL: not asked for yet */
+	json_t *metadata;                    /* metadata.h */
 	struct device_proof *proof;          /* prove_device.c: the one that runs; NULL: none */
 	struct gather *gather;               /* a support bundle that is being made; NULL: none */
 	bool applying;                       /* a document of the whole configuration */

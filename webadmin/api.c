@@ -9,6 +9,7 @@
 #include "core/heap.h"
 #include "core/size.h"
 #include "webadmin/admin.h"
+#include "webadmin/metadata.h"
 
 static const struct {
 	int status;
@@ -102,6 +103,9 @@ static void send_reply(struct api_request *request, int status, json_t *body)
 				  "about:blank", "title", "Server error", "status", 500, "detail",
 				  "out of memory", "code", "no_memory");
 	audit(request, reply, status);
+	if (status < 300 && route && strcmp(route->method, "DELETE") == 0 && !api_is_dry(request) &&
+	    !strstr(request->query, "to_bin=1"))
+		metadata_gone(request->admin, request->path);
 	if (status < 300 && route && route->flags & ROUTE_CHANGE &&
 	    !(route->flags & ROUTE_SECRET) && !api_is_dry(request))
 		watch_tell(request->admin->watch, "change", route->method, request->path);
@@ -133,6 +137,7 @@ static bool dress(struct api_request *request, json_t *body)
 	if (route->flags & ROUTE_PAGED && json_is_array(body) && !request->paged &&
 	    !api_page(request, body))
 		return false;
+	metadata_dress(request->admin, request->path, body);
 	if (is_changeable(route->path) && api_tag(body, tag))
 		api_extra(request, "etag", json_sprintf("\"%s\"", tag));
 	return true;

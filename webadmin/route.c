@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "webadmin/api.h"
+#include "webadmin/metadata.h"
 
 /* A row without a body or an answer leaves those members out. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
@@ -55,6 +56,11 @@ static const struct route table[] = {
      "[Route]"},
     {"GET", V1 "/openapi.json", api_openapi_show, ROLE_NOBODY, 0,
      "This API as an OpenAPI 3.1 document"},
+    {"PUT", V1 "/metadata", api_metadata_set, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY_DIFF,
+     "Note something of any object that a GET shows, which has it as \"metadata\" from then on",
+     BODY({"object", FIELD_TEXT, true, "its path: /api/v1/volumes/tank/vm1"},
+	  {"metadata", FIELD_OBJECT, true,
+	   "texts by name, instead of those before; {} for none; 32 at most, of 1024 bytes"})},
     {"GET", V1 "/events", api_event_list, ROLE_VIEWER, ROUTE_REPLICA,
      "What happened after ?after=ID; ?wait=SECONDS waits for it; as a stream with Accept: "
      "text/event-stream",

@@ -81,10 +81,7 @@ int scrub_plan_set(struct webadmin *admin, struct model_pool *pool, const char *
 		return result;
 	setting_name(pool, name);
 	snprintf(value, sizeof value, "%lld %s", (long long)now, every);
-	result = config_run(admin->options.config, err,
-			    "insert into setting(name, value) values(?, ?)"
-			    " on conflict(name) do update set value = excluded.value",
-			    "ss", name, value);
+	result = webadmin_set_setting(admin, name, value, err);
 	if (result == 0)
 		take(&pool->scrub_plan, every, now);
 	return result;

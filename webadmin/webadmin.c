@@ -16,6 +16,7 @@
 #include "webadmin/history.h"
 #include "webadmin/host.h"
 #include "webadmin/image.h"
+#include "webadmin/metadata.h"
 #include "webadmin/move.h"
 #include "webadmin/nfs_tls.h"
 #include "webadmin/replica.h"
@@ -96,6 +97,8 @@ int webadmin_create(const struct webadmin_options *options, struct webadmin **re
 	if (result == 0)
 		isns_load(admin);
 	if (result == 0)
+		result = metadata_load(admin, err);
+	if (result == 0)
 		result = schedules_load(admin, err);
 	if (result == 0 && admin->model.plain_secrets)
 		result = store_seal_secrets(options->config, &admin->model, err);
@@ -142,6 +145,7 @@ void webadmin_destroy(struct webadmin *admin)
 	replication_destroy(admin->replication);
 	access_close(admin->access);
 	secret_close();
+	metadata_free(admin);
 	heap_free(admin);
 }
 

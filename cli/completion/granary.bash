@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns host initiator session slow setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
+		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns metadata host initiator session slow setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online offline replace grow rename check prove scrub findings export delete" ;;
@@ -33,6 +33,7 @@ _granary()
 	lun) list="map set unmap list mask reservations release check" ;;
 	discovery) list="show require open" ;;
 	isns) list="show set remove" ;;
+	metadata) list="show set" ;;
 	host) list="create list add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
@@ -142,6 +143,7 @@ _granary()
 	"discovery open") list="--dry-run $globals" ;;
 	"isns set") list="--esi-port --dry-run $globals" ;;
 	"isns remove") list="--dry-run $globals" ;;
+	"metadata set") list="--clear --dry-run $globals" ;;
 	"host create") list="--dry-run $globals" ;;
 	"host add") list="--dry-run $globals" ;;
 	"host remove") list="--dry-run $globals" ;;

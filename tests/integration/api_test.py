@@ -90,7 +90,7 @@ def openapi(points, daemon):
                  silent)
     shown = [(path, method) for path, methods in document["paths"].items()
              for method, operation in methods.items() if "x-dry-run" in operation]
-    points.point(len(shown) == 96 and ("/api/v1/volumes/{pool}/{volume}",
+    points.point(len(shown) == 97 and ("/api/v1/volumes/{pool}/{volume}",
                                        "patch") in shown, "those that are made and changed among them", shown)
     return document
 
