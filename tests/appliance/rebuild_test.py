@@ -25,8 +25,11 @@ def sums(folder):
         return {name: digest for digest, name in (line.split() for line in file)}
 
 
+OWN = {name: value for name, value in os.environ.items() if name != "BUILD"}
+
+
 def another_tree(points, folder):
-    """A folder with this commit, and nothing that was compiled."""
+    """A folder with this commit, compiled there."""
     changed = subprocess.run(["git", "-C", TOP, "status", "--porcelain", "--untracked-files=no"],
                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
     if changed:
@@ -34,6 +37,8 @@ def another_tree(points, folder):
         return TOP
     tree = os.path.join(folder, "tree")
     subprocess.run(["git", "clone", "-q", TOP, tree], stdin=subprocess.DEVNULL, check=True)
+    subprocess.run(["make", "-s", "-C", tree, "all"], env=OWN, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, check=True)
     return tree
 
 
@@ -46,7 +51,7 @@ def test(points):
         os.mkdir(out)
         done = subprocess.run([os.path.join(tree, "appliance/build"), "--out", out, "--key",
                                os.path.join(built, "update-key.pem")], stdin=subprocess.DEVNULL,
-                              env={name: value for name, value in os.environ.items() if name != "BUILD"},
+                              env=OWN,
                               capture_output=True, text=True, check=False)
         if not points.point(done.returncode == 0, "it is built once more", done.stderr):
             return
