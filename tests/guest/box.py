@@ -19,6 +19,7 @@ import picture
 import server as daemon
 
 BOOT_LIMIT = 600
+TELL = 120  # seconds
 STARTS = "GNU GRUB|Booting|Press ESC"
 TARGET = "iqn.2026-11.org.granary:box"
 
@@ -126,7 +127,7 @@ class Box:
 
     def wait(self, text, limit):
         """Reads the console until @text; what stood before it. None when the time is over."""
-        begun = time.monotonic()
+        begun = told = time.monotonic()
         while True:
             found = re.search(text, self.seen)
             if found:
@@ -137,9 +138,21 @@ class Box:
             try:
                 more = self.decoder.decode(self.serial.recv(65536))
             except socket.timeout:
+                if time.monotonic() - told > TELL:
+                    told = time.monotonic()
+                    self.tell(text, told - begun)
                 continue
             self.seen += more
             self.history = (self.history + more)[-200000:]
+
+    def tell(self, text, waited):
+        """What a long wait is for, and whether the guest is stuck or the host slow: a start takes the
+        processor time of PROCESSOR's comment, however long the host takes to give it."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            ticks = sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+        last = "".join(c if c.isprintable() else " " for c in self.history[-100:])
+        print(f"# {waited:.0f} s for {text!r}: QEMU had {ticks / os.sysconf('SC_CLK_TCK'):.0f} s of processor "
+              f"time, load {os.getloadavg()[0]:.1f}, last shown: {last}", flush=True)
 
     def type(self, text):
         self.serial.sendall(text.encode())
