@@ -439,8 +439,9 @@ static bool has_one(const struct nfs4_server *nfs4, const struct nfs4_client *cl
 	return false;
 }
 
-/* Under the lock. The client can be called, the file is at peace, and there is room. */
-static bool may_delegate(struct nfs_call *call, const struct lock_key *key,
+/* Under the lock. The client can be called, the file is at peace, and there is room. @reclaim: it
+ * had it when the server stopped, and grace is for that. */
+static bool may_delegate(struct nfs_call *call, const struct lock_key *key, bool reclaim,
 			 enum nfs4_no_delegation *ret_why)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
@@ -451,7 +452,8 @@ static bool may_delegate(struct nfs_call *call, const struct lock_key *key,
 
 	*ret_why = NFS4_NO_RESOURCE;
 	if (client->path != NFS4_PATH_UP || client->states >= NFS4_DELEGATIONS_CLIENT_MAX ||
-	    has_one(nfs4, client, key) || nfs_grace_running(nfs4->server->grace, key->volume) ||
+	    has_one(nfs4, client, key) ||
+	    (!reclaim && nfs_grace_running(nfs4->server->grace, key->volume)) ||
 	    (nfs4->table && !nfs_table_by_id(nfs4->table, key->volume)))
 		return false;
 	*ret_why = NFS4_CONTENTION;
@@ -489,14 +491,14 @@ static struct nfs4_delegation *new_delegation(struct nfs_call *call, const struc
 	return fresh;
 }
 
-static bool delegate_locked(struct nfs_call *call, struct nfs4_stateid *ret_stateid,
+static bool delegate_locked(struct nfs_call *call, bool reclaim, struct nfs4_stateid *ret_stateid,
 			    enum nfs4_no_delegation *ret_why)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	struct lock_key key = {call->export->id, call->compound.current.object};
 	struct nfs4_delegation *fresh;
 
-	if (!may_delegate(call, &key, ret_why))
+	if (!may_delegate(call, &key, reclaim, ret_why))
 		return false;
 	fresh = new_delegation(call, &key);
 	if (!fresh) {
@@ -520,8 +522,8 @@ enum nfs4_no_delegation nfs4_why_none(uint32_t want)
 					  : NFS4_NO_RESOURCE;
 }
 
-bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
-		   enum nfs4_no_delegation *ret_why)
+bool nfs4_delegate(struct nfs_call *call, uint32_t want, bool reclaim,
+		   struct nfs4_stateid *ret_stateid, enum nfs4_no_delegation *ret_why)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
 	bool given;
@@ -531,7 +533,7 @@ bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *re
 	if (want != 0 && want != NFS4_WANT_READ && want != NFS4_WANT_ANY)
 		return false;
 	pthread_mutex_lock(&nfs4->lock);
-	given = delegate_locked(call, ret_stateid, ret_why);
+	given = delegate_locked(call, reclaim, ret_stateid, ret_why);
 	pthread_mutex_unlock(&nfs4->lock);
 	return given;
 }

@@ -39,8 +39,8 @@ enum nfs4_no_delegation {
 #define NFS4_WANT_ANY    0x0300u
 #define NFS4_WANT_NONE   0x0400u
 #define NFS4_WANT_CANCEL 0x0500u
-bool nfs4_delegate(struct nfs_call *call, uint32_t want, struct nfs4_stateid *ret_stateid,
-		   enum nfs4_no_delegation *ret_why);
+bool nfs4_delegate(struct nfs_call *call, uint32_t want, bool reclaim,
+		   struct nfs4_stateid *ret_stateid, enum nfs4_no_delegation *ret_why);
 /* Why one that wishes for this gets none, whatever the file. */
 enum nfs4_no_delegation nfs4_why_none(uint32_t want);
 /* Does the call's client wish for a delegation, while it is just being tried out whether it can be

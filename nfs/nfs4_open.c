@@ -24,8 +24,9 @@ enum { DELEGATE_NONE = 0, DELEGATE_READ = 1, DELEGATE_NONE_EXT = 3 };
 enum { ACCESS, DENY, OWNER_LENGTH, CLAIM };
 
 /* argument[3]: the file is to be cut to nothing once it is open (a size of 0
- * with UNCHECKED4); it was there before; its owner had it open before */
-enum { CUT = 1, FOUND = 2, UPGRADED = 4 };
+ * with UNCHECKED4); it was there before; its owner had it open before; what it had delegated to
+ * read before the server stopped it wants to have again */
+enum { CUT = 1, FOUND = 2, UPGRADED = 4, RECLAIMS = 8 };
 
 /* The HOLD that was too many has been given back. */
 static void released(struct nfs_call *call, int result)
@@ -64,16 +65,17 @@ static void put_no_delegation(struct nfs_call *call, enum nfs4_no_delegation why
 }
 
 /* Only of what is open for reading and nothing else. One that asks by a delegation has it already;
- * claims are for what was open. */
+ * a claim gets one that it had. */
 static void put_delegation(struct nfs_call *call)
 {
 	const uint64_t *numbers = call->compound.numbers;
 	enum nfs4_no_delegation why = nfs4_why_none(call->compound.want);
+	bool reclaims = call->argument[3] & RECLAIMS;
 	struct nfs4_stateid stateid;
 
-	if (by_delegation(call) || numbers[CLAIM] == CLAIM_PREVIOUS || numbers[ACCESS] != 1 ||
-	    (call->argument[3] & CUT) || !nfs4_owner_confirmed(call) ||
-	    !nfs4_delegate(call, call->compound.want, &stateid, &why)) {
+	if (by_delegation(call) || (numbers[CLAIM] == CLAIM_PREVIOUS && !reclaims) ||
+	    numbers[ACCESS] != 1 || (call->argument[3] & CUT) || !nfs4_owner_confirmed(call) ||
+	    !nfs4_delegate(call, call->compound.want, reclaims, &stateid, &why)) {
 		put_no_delegation(call, why);
 		return;
 	}
@@ -189,7 +191,9 @@ static void make_recorded(struct nfs_call *call, int recorded)
 /* A client that wants a delegation first thing is given the time to answer that it needs for it. */
 static void make_state(struct nfs_call *call)
 {
-	if (call->compound.numbers[ACCESS] == 1 && nfs4_delegate_soon(call, call->compound.want) &&
+	uint32_t want = call->argument[3] & RECLAIMS ? NFS4_WANT_READ : call->compound.want;
+
+	if (call->compound.numbers[ACCESS] == 1 && nfs4_delegate_soon(call, want) &&
 	    nfs4_wait(call, PROBE_WAITS, make_state))
 		return;
 	nfs4_record(call, make_recorded);
@@ -338,7 +342,8 @@ static int open_reclaim(struct nfs_call *call, bool creating)
 
 	if (call->in.bad || delegation > 3)
 		return NFS4ERR_BADXDR;
-	return open_by_handle(call, creating); /* what it had delegated it may ask for again */
+	call->argument[3] |= delegation == DELEGATE_READ ? RECLAIMS : 0;
+	return open_by_handle(call, creating);
 }
 
 /* What a client opened on its own, by a delegation, and tells us now. */

@@ -22,6 +22,7 @@ from rpc_client import u32, u64, opaque   # pylint: disable=wrong-import-positio
 from nfs41_wire_test import (  # pylint: disable=wrong-import-position
     Client, Compound, compound, create_session, expect, putfh, lookup, open_file, PUTROOTFH, GETFH,
     SAVEFH, RESTORE, exchange_id, UNCHECKED, ZERO)
+import nfs4_delegation_test as delegation   # pylint: disable=wrong-import-position
 from server import Server  # pylint: disable=wrong-import-position
 import tap                 # pylint: disable=wrong-import-position
 
@@ -560,6 +561,43 @@ class Restarted:
         expect(old.one(file, u32(25) + stateid + u64(0) + u32(4), 25)[0], OK, "READ by it")
         expect(old.one(file, u32(4, 6) + stateid, 4)[0], OK, "CLOSE")
 
+    def delegated(self):
+        """What was delegated to read is claimed with the open, in grace, and called back after it."""
+        callbacks = delegation.CallbackServer()
+        with rpc.Connection(self.port) as c:
+            maker = Locker(c, b"maker")
+            root = maker.walk("files")
+            while (made := maker.open(root, "delegated", how=UNCHECKED)) == GRACE:
+                time.sleep(0.1)
+            expect(maker.close(*made), OK, "CLOSE")
+            old = delegation.Old(c, b"delegated", callbacks.address)
+            expect(callbacks.wait(1).procedure, 0, "CB_NULL")
+            old.take(root, "delegated")
+            handle, _, given = old.take(root, "delegated")
+            assert isinstance(given, bytes), "given"
+        self.kill()
+        with rpc.Connection(self.port) as c:
+            old = delegation.Old(c, b"delegated", callbacks.address)
+            for seqid, wanted in ((1, 0), (2, 1)):  # none; to read
+                result = old.ops(putfh(handle), u32(18, seqid, 1, 0) + u64(old.id) +
+                                 opaque(b"old") + u32(0, 1, wanted))
+                result.good(22)
+                given = delegation.Holder.opened(result.good(18))[1]
+                expect(given is not None, wanted == 1, f"a delegation, {wanted}")
+            expect(old.one(handle, u32(25) + given + u64(0) + u32(4)), OK, "READ by it")
+            writer = Locker(c, b"writer")
+            while (status := writer.open(root, "delegated", access=2)) == GRACE:
+                old.ops(u32(30) + u64(old.id))  # RENEW
+                time.sleep(0.1)
+            expect(status, DELAY, "held")
+            count = 2  # RENEW has it tried out
+            while callbacks.wait(count).procedure == 0:
+                count += 1
+            expect(callbacks.wait(count).recall[1], given, "CB_RECALL")
+            expect(old.one(handle, u32(8) + given), OK, "DELEGRETURN")
+            expect(len(writer.open(root, "delegated", access=2)), 2, "OPEN to write")
+        callbacks.close()
+
 
 CASES = ("ranges", "errors", "downgrade", "current_stateid", "courtesy", "old_locks",
          "lock_owners_again", "owners_end", "sessions_end", "old_clients")
@@ -592,6 +630,7 @@ def test(t):
     try:
         daemon = Restarted(folder)
         case(t, "killed and restarted", daemon.run)
+        case(t, "delegated and restarted", daemon.delegated)
         t.point(daemon.server.stop() == 0, "the daemon stops cleanly", daemon.server.log()[-2000:])
     finally:
         if daemon:
