@@ -623,7 +623,8 @@ int run_pool_prove(struct command *command)
 static const struct column finding_columns[] = {
     {"TIME", "time", TEXT},     {"KIND", "kind", TEXT},
     {"VOLUME", "volume", TEXT}, {"OFFSET", "offset_bytes", NUMBER},
-    {"LBA", "lba", NUMBER},     {"TEXT", "text", TEXT},
+    {"LBA", "lba", NUMBER},     {"USED BY", "used_by", JOINED},
+    {"TEXT", "text", TEXT},
 };
 
 int run_pool_findings(struct command *command)

@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
+#include "webadmin/share.h"
 
 /* Scrubbing a pool, and what was found. */
 
@@ -88,12 +89,43 @@ void api_scrub_change(struct api_request *request)
 	api_reply(request, 200, show_scrub(pool));
 }
 
+/* What goes by a volume, in words: who sees the damage. */
+static json_t *users_of(struct model *model, struct pool *pool, const char *name)
+{
+	struct volume *volume = *name ? pool_find_volume(pool, name) : NULL;
+	const struct model_share *share;
+	struct model_target *target;
+	struct model_lun *lun = NULL;
+	json_t *users = json_array();
+
+	if (!volume)
+		return users;
+	while ((lun = model_lun_of_volume(model, volume->identity.uuid, lun, &target)))
+		json_array_append_new(users, show_lun_name(target, lun));
+	share = model_share_of_volume(model, volume->identity.uuid);
+	if (share)
+		json_array_append_new(users, json_sprintf("share %s/%s", share->pool, share->name));
+	volume_unref(volume);
+	return users;
+}
+
 void api_finding_list(struct api_request *request)
 {
 	struct pool *pool = open_pool(request);
+	json_t *findings, *finding;
+	size_t index;
 
-	if (pool)
-		api_reply(request, 200, show_findings(pool));
+	if (!pool)
+		return;
+	findings = show_findings(pool);
+	json_array_foreach(findings, index, finding)
+	{
+		const char *volume = json_string_value(json_object_get(finding, "volume"));
+
+		json_object_set_new(finding, "used_by",
+				    users_of(request->model, pool, volume ? volume : ""));
+	}
+	api_reply(request, 200, findings);
 }
 
 void api_finding_clear(struct api_request *request)

@@ -101,8 +101,9 @@ def scrub(points, folder):
         labels = [f for f in findings if f["kind"] == "superblock-repaired"]
         points.point(len(findings) == 2 and len(labels) == 1 and len(data) == 1 and
                      data[0]["volume"] == "one" and data[0]["offset_bytes"] == 5 * MIB and
-                     data[0]["lba"] == 10240 and not data[0]["repaired"],
-                     "findings name the volume and the LBA, and the superblock", findings)
+                     data[0]["lba"] == 10240 and not data[0]["repaired"] and
+                     data[0]["used_by"] == [f"LUN 0 of target {daemon.iqn}"] and not labels[0]["used_by"],
+                     "findings name the volume, the LBA and who goes by it, and the superblock", findings)
         points.point(daemon.holds(5 * MIB, 4096, 0x22) is None and
                      daemon.holds(5 * MIB + 4096, 4096, 0x11),
                      "the bad slot is an error to the initiator, its neighbour is not")
