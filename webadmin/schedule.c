@@ -365,6 +365,8 @@ void schedule_look_soon(struct webadmin *admin)
 
 void schedules_start(struct webadmin *admin)
 {
+	list_for_each (it, &admin->model.pools) /* who asks at once is told */
+		scrub_plan_load(admin, list_entry(it, struct model_pool, link));
 	timer_init(&admin->schedule_timer, admin->options.control, look);
 	timer_start(&admin->schedule_timer, NS_PER_S); /* not before who waits for the start */
 }
