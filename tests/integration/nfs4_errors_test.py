@@ -495,6 +495,9 @@ class Suite:
             self.check(wrong, self.status(minor, putfh(self.handles["file"]),
                                           open_file("", claim=4, how=UNCHECKED)), INVAL,
                        f"4.{minor} OPEN by filehandle, to create")
+            self.check(wrong, self.status(minor, root, open_file(
+                "", claim=0xdeadbeef, how=made(bitmap(14) + opaque(u32(1)))["how"])), BADXDR,
+                f"4.{minor} OPEN, no claim, and an attribute that there is not")
         assert not wrong, "; ".join(wrong)
 
     def open_status(self, minor, name, access=3, deny=0, how=None):
