@@ -804,7 +804,16 @@ static void keep_reply(const struct nfs_call *call, struct nfs4_slot *slot)
 	slot->kept = true;
 }
 
-/* Small replies are kept, asked for or not. */
+/* A reply is kept if the client asked for it (RFC 8881 2.10.6.1.3), and that of SEQUENCE alone. A
+ * client that did not is told so on a retry, and asks anew. */
+static bool is_to_keep(const struct nfs_call *call, size_t length)
+{
+	const struct nfs4_compound *compound = &call->compound;
+	bool wanted = compound->cached_max != UINT32_MAX || compound->count == 1;
+
+	return wanted && !call->out.full && length >= RPC_REPLY_LENGTH && length <= NFS4_CACHED_MAX;
+}
+
 void nfs4_slot_release(struct nfs_call *call)
 {
 	struct nfs4_server *nfs4 = nfs4_server_of(call);
@@ -817,7 +826,7 @@ void nfs4_slot_release(struct nfs_call *call)
 	pthread_mutex_lock(&nfs4->lock);
 	slot = &session->slots[call->compound.slot];
 	slot->running = false;
-	if (!call->out.full && length >= RPC_REPLY_LENGTH && length <= NFS4_CACHED_MAX)
+	if (is_to_keep(call, length))
 		keep_reply(call, slot);
 	if (session->doomed && !session_busy(session))
 		drop_session(nfs4, session);

@@ -11,8 +11,10 @@ enum {
 	CLAIM_NULL = 0,
 	CLAIM_PREVIOUS = 1,
 	CLAIM_DELEGATE_CUR = 2,
+	CLAIM_DELEGATE_PREV = 3,
 	CLAIM_FH = 4,
-	CLAIM_DELEG_CUR_FH = 5
+	CLAIM_DELEG_CUR_FH = 5,
+	CLAIM_DELEG_PREV_FH = 6
 };
 enum { DELEGATE_NONE = 0, DELEGATE_READ = 1, DELEGATE_NONE_EXT = 3 };
 #define SHARE_WISH     0x30000u /* to be told, or given, later: never */
@@ -369,15 +371,12 @@ static int open_claim(struct nfs_call *call, struct vfs_request *made, bool crea
 	case CLAIM_PREVIOUS:
 		return open_reclaim(call, creating);
 	case CLAIM_DELEGATE_CUR:
-		return open_delegated(call, made, creating);
 	case CLAIM_DELEG_CUR_FH:
-		return call->compound.minor ? open_delegated(call, made, creating) : NFS4ERR_BADXDR;
+		return open_delegated(call, made, creating);
 	case CLAIM_FH:
-		return call->compound.minor ? open_by_handle(call, creating) : NFS4ERR_BADXDR;
+		return open_by_handle(call, creating);
 	default:
-		return call->compound.numbers[CLAIM] > (call->compound.minor ? 6 : 3)
-			   ? NFS4ERR_BADXDR
-			   : NFS4ERR_NOTSUPP;
+		return NFS4ERR_NOTSUPP;
 	}
 }
 
@@ -413,6 +412,7 @@ static int check_open(struct nfs_call *call)
 int nfs4_op_open(struct nfs_call *call)
 {
 	struct vfs_request made = {0};
+	uint32_t last_claim = call->compound.minor ? CLAIM_DELEG_PREV_FH : CLAIM_DELEGATE_PREV;
 	uint32_t seqid, creating;
 	uint64_t client;
 	int share = get_share(call, &seqid, &client), how = NFS4_OK, status;
@@ -427,7 +427,7 @@ int nfs4_op_open(struct nfs_call *call)
 	if (creating)
 		how = get_how(call, &made);
 	call->compound.numbers[CLAIM] = xdr_get_u32(&call->in);
-	if (how == NFS4ERR_BADXDR || call->in.bad)
+	if (how == NFS4ERR_BADXDR || call->in.bad || call->compound.numbers[CLAIM] > last_claim)
 		return NFS4ERR_BADXDR;
 	if (call->compound.minor == 0 &&
 	    !nfs4_turn_of_owner(call, client, call->compound.bytes,

@@ -29,19 +29,30 @@ static void put_server_owner(struct nfs_call *call)
 	xdr_put_u32(&call->out, 0);                         /* no implementation id */
 }
 
-/* Nobody's state protection but SP4_NONE. */
+/* state_protect_how4. A machine's credential is one of RPCSEC_GSS, which nobody has here, and of
+ * the algorithms of SP4_SSV there is none (RFC 8881 18.35.3). */
+static int check_protection(uint32_t how)
+{
+	enum { NONE, MACHINE_CREDENTIAL, SECRET };
+
+	return how == NONE                 ? NFS4_OK
+	       : how == MACHINE_CREDENTIAL ? NFS4ERR_INVAL
+	       : how == SECRET             ? NFS4ERR_ENCR_ALG_UNSUPP
+					   : NFS4ERR_BADXDR;
+}
+
 int nfs4_op_exchange_id(struct nfs_call *call)
 {
 	struct nfs4_exchange exchange = {0};
 	const uint8_t *verifier = xdr_get_fixed(&call->in, 8);
-	uint32_t flags, protect, count, length;
+	uint32_t flags, count, length;
 	int status;
 
 	exchange.owner = xdr_get_opaque(&call->in, NFS4_OWNER_MAX, &exchange.owner_length);
 	flags = xdr_get_u32(&call->in);
-	protect = xdr_get_u32(&call->in);
-	if (!call->in.bad && protect != 0)
-		return protect > 2 ? NFS4ERR_BADXDR : NFS4ERR_NOTSUPP;
+	status = check_protection(xdr_get_u32(&call->in));
+	if (!call->in.bad && status != NFS4_OK)
+		return status;
 	count = xdr_get_u32(&call->in);
 	if (count > 1)
 		return NFS4ERR_BADXDR;

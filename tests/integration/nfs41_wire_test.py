@@ -25,7 +25,8 @@ RESTOREFH, ATTRNOTSUPP, NO_GRACE, BADXDR, OPENMODE, BADOWNER = (10030, 10032, 10
 BADNAME, OP_ILLEGAL, BADSESSION, BADSLOT, COMPLETE_ALREADY = 10041, 10044, 10052, 10053, 10054
 SEQ_MISORDERED, SEQUENCE_POS, TOO_MANY_OPS, NOT_IN_SESSION = 10063, 10064, 10070, 10071
 RESOURCE, REQ_TOO_BIG, REP_TOO_BIG, REP_TOO_BIG_TO_CACHE = 10018, 10065, 10066, 10067
-CLIENTID_BUSY, NOT_ONLY_OP, OLD_STATEID, CONN_NOT_BOUND = 10074, 10081, 10024, 10055
+ENCR_ALG_UNSUPP, CLIENTID_BUSY, NOT_ONLY_OP, OLD_STATEID, CONN_NOT_BOUND = (
+    10079, 10074, 10081, 10024, 10055)
 ZERO = u32(0) + bytes(12)
 
 
@@ -240,6 +241,9 @@ class Suite:
                "the session of the client that restarted")
         expect(compound(c, [exchange_id(b"x", flags=0x10000000)]).status, INVAL, "flags")
         expect(compound(c, [exchange_id(b"nobody", flags=0x40000000)]).status, NOENT, "update")
+        for how, status in ((1, INVAL), (2, ENCR_ALG_UNSUPP), (3, BADXDR)):
+            asked = u32(42) + b"v" * 8 + opaque(b"x") + u32(0, how) + bytes(64)
+            expect(compound(c, [asked]).status, status, f"state protection {how}")
         gone = Client(c, b"goes")
         own = Client(c, b"own")
         expect(own.ops(u32(44) + own.session).status, OK, "DESTROY_SESSION from inside")

@@ -495,6 +495,9 @@ class Suite:
             self.check(wrong, self.status(minor, putfh(self.handles["file"]),
                                           open_file("", claim=4, how=UNCHECKED)), INVAL,
                        f"4.{minor} OPEN by filehandle, to create")
+            self.check(wrong, self.status(minor, root, open_file(
+                "", claim=0xdeadbeef, how=made(bitmap(14) + opaque(u32(1)))["how"])), BADXDR,
+                f"4.{minor} OPEN, no claim, and an attribute that there is not")
         assert not wrong, "; ".join(wrong)
 
     def open_status(self, minor, name, access=3, deny=0, how=None):
@@ -563,8 +566,8 @@ class Suite:
         assert not wrong, "; ".join(wrong)
 
     def uncached(self):
-        """A reply that is too large to be kept unasked is not there for a retry, and the request is
-        not run again (RFC 8881 2.10.6.1.3)."""
+        """A reply that was not to be kept is not there for a retry, however small, and the request
+        is not run again (RFC 8881 2.10.6.1.3). That of SEQUENCE alone always is."""
         a, file = self.a, putfh(self.handles["file"])
         expect(a.ops(file, u32(38) + ZERO + u64(0) + u32(2) + opaque(bytes(4000))).status, OK,
                "WRITE")
@@ -573,6 +576,13 @@ class Suite:
         retry = [a.sequence_op(a.sequence), *ops]
         result = compound(self.c, retry)
         expect((result.status, result.count), (RETRY_UNCACHED_REP, 1), "a retry")
+        ops = [putfh(self.root), u32(6) + u32(2) + opaque("made once") + attrs(mode=0o755)]
+        expect(a.ops(*ops).status, OK, "CREATE")
+        result = compound(self.c, [a.sequence_op(a.sequence), *ops])
+        expect((result.status, result.count), (RETRY_UNCACHED_REP, 1), "a retry of CREATE")
+        first = a.ops().r.data[24:]
+        result = compound(self.c, [a.sequence_op(a.sequence)])
+        expect((result.status, result.r.data[24:]), (OK, first), "a retry of SEQUENCE")
         expect(a.ops(putfh(self.root)).status, OK, "the next one")
 
 
