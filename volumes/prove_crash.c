@@ -427,6 +427,24 @@ static int look(struct crash *crash, uint64_t at)
 	return close_pool(crash);
 }
 
+/* When the power is cut: at any moment, or in every second case just after the engine forced a
+ * write, which is when an order that is not kept shows. */
+static uint64_t moment(struct crash *crash)
+{
+	const struct prove_trace *trace = crash->trace;
+	uint64_t any = crash->begin + draw(crash) % (crash->end - crash->begin + 1);
+
+	if (draw(crash) % 2)
+		return any;
+	for (size_t i = 0; i < trace->count; i++) {
+		const struct prove_event *event = &trace->events[i];
+
+		if (event->forced && event->submitted >= any && event->completed <= crash->end)
+			return event->completed;
+	}
+	return any;
+}
+
 static int try_states(struct crash *crash)
 {
 	struct prove_crashes *crashes = &crash->proof->crashes;
@@ -434,7 +452,7 @@ static int try_states(struct crash *crash)
 
 	while (result == 0 && !proof_stopped(crash->proof) && crashes->states < STATES_MAX &&
 	       (crashes->states == 0 || loop_now(crash->proof->loop) < crash->until_ns)) {
-		uint64_t at = crash->begin + draw(crash) % (crash->end - crash->begin + 1);
+		uint64_t at = moment(crash);
 
 		prove_trace_crash(crash->trace, at, crashes->torn_at, &crash->random, crash->image,
 				  PROVE_CRASH_BYTES);

@@ -9,7 +9,7 @@ import subprocess
 import time
 import uuid
 
-from server import free_port
+from server import free_port, pause
 from tap import Skip
 
 TOOLS = ("ceph-mon", "ceph-osd", "ceph", "rbd", "rados", "ceph-authtool", "monmaptool")
@@ -165,7 +165,7 @@ class Ceph:
     # ---- faults
 
     def pause_osd(self):
-        self.osd.send_signal(signal.SIGSTOP)
+        pause(self.osd.pid)
 
     def resume_osd(self):
         self.osd.send_signal(signal.SIGCONT)

@@ -25,6 +25,20 @@ def place_in_ceph():
             "--namespace", space)
 
 
+def pause(pid):
+    """SIGSTOP, and until each of its threads has: one that waits for a CPU goes on until it does."""
+    def stopped(thread):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8") as stat:
+            return stat.read().rpartition(")")[2].split()[0] in "TtZX"
+
+    os.kill(pid, signal.SIGSTOP)
+    limit = time.monotonic() + READY_LIMIT
+    while not all(stopped(thread) for thread in os.listdir(f"/proc/{pid}/task")):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"process {pid} does not stop")
+        time.sleep(0.01)
+
+
 class Server:
     """granaryd --demo on @address with its state in @state; stop() always, also after a failure.
     @more: further options. @inside: words before the command."""

@@ -339,7 +339,7 @@ def silence(t, place, server):
     stopped = servers_of(folder)
     try:
         for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+            daemon.pause(pid)
         time.sleep(1.5)  # until the kernel asks for what it knew of it, and waits
         with subprocess.Popen([os.path.join(daemon.BUILD, "granary"), "--state", server.state, "directory",
                                "add", os.path.join(folder, "sub"), "hangs"], stdin=subprocess.DEVNULL,

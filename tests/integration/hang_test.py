@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "guest"))
 
 import iscsi_client as iscsi  # pylint: disable=wrong-import-position
 import pools                  # pylint: disable=wrong-import-position
+import server                 # pylint: disable=wrong-import-position
 import tap                    # pylint: disable=wrong-import-position
 
 MIB = 1 << 20
@@ -74,7 +75,7 @@ class Devices:
                                                       for path in self.files)
 
     def stop(self):
-        self.process.send_signal(signal.SIGSTOP)
+        server.pause(self.process.pid)
 
     def go(self):
         self.process.send_signal(signal.SIGCONT)

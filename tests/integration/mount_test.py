@@ -600,7 +600,7 @@ def bad_input(points, server, work):
 def a_stopped_mount(points, server, work):
     """The mount's process hangs: the daemon does not notice."""
     server_pid = processes(work)[1]
-    os.kill(server_pid, signal.SIGSTOP)
+    daemon.pause(server_pid)
     try:
         begin = time.monotonic()
         server.granary("status")

@@ -21,6 +21,7 @@ import iscsi_client  # pylint: disable=wrong-import-position
 import nfs41_wire_test as nfs41  # pylint: disable=wrong-import-position
 import pools  # pylint: disable=wrong-import-position
 import rpc_client as rpc  # pylint: disable=wrong-import-position
+import server  # pylint: disable=wrong-import-position
 import tap  # pylint: disable=wrong-import-position
 from nfs4_locks_test import GRACE, WRITE, Locker  # pylint: disable=wrong-import-position
 
@@ -263,8 +264,7 @@ def replaced(points, first, second):
     opened = first.holds(4 * MIB, MIB, 0x66, lun=5)
     with connect(first) as client:
         outcome(client, bytes(6))
-        first.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)  # until all its threads have
+        server.pause(first.process.pid)
         try:
             late = client.send_command(write_cdb(3 * 2048, 8), data=b"\x99" * 4096,
                                        immediate=b"\x99" * 4096)
