@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/nearest.h"
 
 /* granary [OPTION]... NOUN VERB [ARGUMENT]... Options stand anywhere, as "--name value" or
  * "--name=value"; "--" ends them. */
@@ -32,6 +33,55 @@ static int usage(const char *format, ...)
 	return EXIT_USAGE;
 }
 
+/* What was probably meant, if anything; else where it can be looked up. */
+static int no_such_noun(const char *noun)
+{
+	struct nearest nearest = {.typed = noun};
+	unsigned count;
+	const struct verb *table = verb_table(&count);
+
+	for (unsigned i = 0; i < count; i++)
+		nearest_consider(&nearest, table[i].noun);
+	if (!nearest.found)
+		return usage("there is no noun \"%s\"", noun);
+	fprintf(stderr, "granary: there is no noun \"%s\": did you mean \"%s\"?\n", noun,
+		nearest.found);
+	return EXIT_USAGE;
+}
+
+static int no_such_verb(const char *noun, const char *verb)
+{
+	struct nearest nearest = {.typed = verb};
+	unsigned count;
+	const struct verb *table = verb_table(&count);
+
+	for (unsigned i = 0; i < count; i++)
+		if (strcmp(table[i].noun, noun) == 0)
+			nearest_consider(&nearest, table[i].verb);
+	fprintf(stderr, "granary: there is no verb \"%s %s\"", noun, verb);
+	if (nearest.found)
+		fprintf(stderr, ": did you mean \"%s %s\"?\n", noun, nearest.found);
+	else
+		fprintf(stderr, " (granary %s --help shows what there is)\n", noun);
+	return EXIT_USAGE;
+}
+
+static int no_such_option(const struct verb *verb, const char *name)
+{
+	struct nearest nearest = {.typed = name};
+
+	for (unsigned i = 0; i < OPTIONS_MAX && verb->options[i].name; i++)
+		nearest_consider(&nearest, verb->options[i].name);
+	fprintf(stderr, "granary: %s%s%s has no option --%s", verb->noun, *verb->verb ? " " : "",
+		verb->verb, name);
+	if (nearest.found)
+		fprintf(stderr, ": did you mean --%s?\n", nearest.found);
+	else
+		fprintf(stderr, " (granary %s%s%s --help shows what there is)\n", verb->noun,
+			*verb->verb ? " " : "", verb->verb);
+	return EXIT_USAGE;
+}
+
 /* Whether the verb option @name takes a value: some verb's table says so. */
 static const struct option_spec *any_option(const char *name, size_t length)
 {
@@ -48,6 +98,43 @@ static const struct option_spec *any_option(const char *name, size_t length)
 		}
 	}
 	return NULL;
+}
+
+/* A verb of two words ("schedule create") goes before one of one. */
+static const struct verb *find_verb(const struct parse *parse, unsigned *ret_used)
+{
+	const struct verb *found = NULL;
+	char pair[64];
+
+	if (parse->word_count > 2) {
+		snprintf(pair, sizeof pair, "%s %s", parse->words[1], parse->words[2]);
+		found = verb_find(parse->words[0], pair);
+	}
+	*ret_used = found ? 3 : 2;
+	return found ? found : verb_find(parse->words[0], parse->words[1]);
+}
+
+static int wrong_count(const struct verb *verb)
+{
+	fprintf(stderr, "granary: usage: granary %s%s%s%s%s, as in: %s\n", verb->noun,
+		*verb->verb ? " " : "", verb->verb, *verb->arguments ? " " : "", verb->arguments,
+		verb->example);
+	return EXIT_USAGE;
+}
+
+/* An option that no verb has. Its verb is known when it stands before it, as it mostly does. */
+static int unknown_option(const struct parse *parse, const char *name, size_t length)
+{
+	const struct verb *verb = NULL;
+	char alone[64];
+	unsigned used;
+
+	snprintf(alone, sizeof alone, "%.*s", (int)length, name);
+	if (parse->word_count > 0)
+		verb = verb_find(parse->words[0], "");
+	if (!verb && parse->word_count > 1)
+		verb = find_verb(parse, &used);
+	return verb ? no_such_option(verb, alone) : usage("unknown option --%s", alone);
 }
 
 /* The value of the option at hand: behind "=", or the next word. */
@@ -75,7 +162,7 @@ static int take_verb_option(struct parse *parse, const char *name, const char *e
 	const char *value = "";
 
 	if (!option)
-		return usage("unknown option --%s", name);
+		return unknown_option(parse, name, length);
 	if (!option->argument && equals)
 		return usage("--%s takes no value", option->name);
 	if (option->argument && !(value = take_value(parse, equals)))
@@ -151,14 +238,14 @@ static int give_help(const char *noun, const char *verb, const char *more)
 		return EXIT_GOOD;
 	}
 	if (!verb_noun_known(noun))
-		return usage("there is no noun \"%s\"", noun);
+		return no_such_noun(noun);
 	found = verb_find(noun, verb ? verb : "");
 	if (found)
 		help_verb(found);
 	else if (!verb)
 		help_noun(noun);
 	else
-		return usage("there is no verb \"%s %s\"", noun, verb);
+		return no_such_verb(noun, verb);
 	return EXIT_GOOD;
 }
 
@@ -174,27 +261,12 @@ static int resolve_options(struct parse *parse)
 		       strcmp(command->verb->options[slot].name, parse->option[i]) != 0)
 			slot++;
 		if (slot == OPTIONS_MAX || !command->verb->options[slot].name)
-			return usage("%s %s has no option --%s", command->verb->noun,
-				     command->verb->verb, parse->option[i]);
+			return no_such_option(command->verb, parse->option[i]);
 		if (command->value[slot])
 			return usage("--%s is given twice", parse->option[i]);
 		command->value[slot] = parse->value[i];
 	}
 	return -1;
-}
-
-/* A verb of two words ("schedule create") goes before one of one. */
-static const struct verb *find_verb(const struct parse *parse, unsigned *ret_used)
-{
-	const struct verb *found = NULL;
-	char pair[64];
-
-	if (parse->word_count > 2) {
-		snprintf(pair, sizeof pair, "%s %s", parse->words[1], parse->words[2]);
-		found = verb_find(parse->words[0], pair);
-	}
-	*ret_used = found ? 3 : 2;
-	return found ? found : verb_find(parse->words[0], parse->words[1]);
 }
 
 static int resolve_verb(struct parse *parse)
@@ -204,14 +276,14 @@ static int resolve_verb(struct parse *parse)
 	unsigned used = 1;
 
 	if (!verb_noun_known(noun))
-		return usage("there is no noun \"%s\"", noun);
+		return no_such_noun(noun);
 	command->verb = verb_find(noun, "");
 	if (!command->verb) {
 		if (!verb)
 			return usage("%s needs a verb", noun);
 		command->verb = find_verb(parse, &used);
 		if (!command->verb)
-			return usage("there is no verb \"%s %s\"", noun, verb);
+			return no_such_verb(noun, verb);
 	}
 	if (command->yaml && command->verb->run != run_export)
 		return usage("-o yaml is for export alone");
@@ -219,8 +291,7 @@ static int resolve_verb(struct parse *parse)
 	for (unsigned i = 0; i < command->count; i++)
 		command->position[i] = parse->words[used + i];
 	if (command->count < command->verb->least || command->count > command->verb->most)
-		return usage("usage: granary %s%s%s %s", noun, used > 1 ? " " : "",
-			     command->verb->verb, command->verb->arguments);
+		return wrong_count(command->verb);
 	return resolve_options(parse);
 }
 

@@ -548,25 +548,36 @@ static void say_newer(const json_t *group, char *text, size_t size)
 		 json_number_value(json_object_get(group, "lag_bytes_age_seconds")));
 }
 
-/* What is lost is said before it is asked. */
+/* What is lost is said before it is asked; and afterwards, for where nobody is asked. */
 int run_replica_promote(struct command *command)
 {
 	char question[400], newer[200];
 	json_t *reply;
+	double seconds;
+	long long epoch;
 	int status = command_call(command, "GET", NULL, &reply, "/api/v1/replica/groups/%s",
 				  command->position[0]);
 
 	if (status)
 		return status;
 	say_newer(reply, newer, sizeof newer);
+	seconds = json_number_value(json_object_get(reply, "lag_seconds"));
+	epoch = json_integer_value(json_object_get(reply, "sealed_epoch"));
+	json_decref(reply);
 	snprintf(question, sizeof question,
 		 "Promote group %s as it was %.1f seconds ago (epoch %lld)? What its primary took "
 		 "since then is not in it: %s.",
-		 command->position[0], json_number_value(json_object_get(reply, "lag_seconds")),
-		 (long long)json_integer_value(json_object_get(reply, "sealed_epoch")), newer);
-	json_decref(reply);
+		 command->position[0], seconds, epoch, newer);
 	status = command_ask(command, question);
-	return status >= 0 ? status : act(command, command->position[0], "promote");
+	if (status < 0)
+		status = command_call(command, "POST", json_pack("{s:s}", "action", "promote"),
+				      &reply, "/api/v1/replica/groups/%s", command->position[0]);
+	return status ? status
+		      : say(command, reply,
+			    "group %s: promote done, as it was %.1f seconds before (epoch %lld); "
+			    "what its "
+			    "primary took since then is not in it: %s",
+			    command->position[0], seconds, epoch, newer);
 }
 
 int run_replica_demote(struct command *command)

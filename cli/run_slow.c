@@ -13,7 +13,7 @@ int run_slow_list(struct command *command)
 	    {"BYTES", "bytes", SIZE},           {"MS", "total_ms", RATIO},
 	    {"WAITED FOR", "waited_for", TEXT}, {"INITIATOR", "initiator_ms", RATIO},
 	    {"QUEUE", "queue_ms", RATIO},       {"ENGINE", "engine_ms", RATIO},
-	    {"DEVICE", "device_ms", RATIO},     {"SHARE", "share_ms", RATIO},
+	    {"DEVICE", "device_ms", RATIO},     {"SHARE MS", "share_ms", RATIO},
 	};
 	json_t *reply, *list;
 	int status = command_call(command, "GET", NULL, &reply, "/api/v1/slow");

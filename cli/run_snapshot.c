@@ -18,6 +18,12 @@ static const struct column snapshot_columns[] = {
     {"EXPENDABLE", "expendable", YES_NO},
     {"CLONES", "clones", NUMBER},
 };
+/* Of all volumes. */
+static const struct column all_columns[] = {
+    {"POOL", "pool", TEXT},       {"VOLUME", "volume", TEXT},   {"NAME", "name", TEXT},
+    {"CREATED", "created", TIME}, {"SIZE", "size_bytes", SIZE}, {"USED", "used_bytes", SIZE},
+    {"HELD", "held", YES_NO},     {"CLONES", "clones", NUMBER},
+};
 static const struct column snapshot_fields[] = {
     {"POOL", "pool", TEXT},
     {"VOLUME", "volume", TEXT},
@@ -106,12 +112,49 @@ static void say_computing(json_t *list)
 	}
 }
 
+/* Of all volumes, without what each holds alone: that is computed by a walk. */
+static int list_all(struct command *command)
+{
+	json_t *volumes, *list, *all = json_array(), *volume;
+	int status = command_list(command, "", &volumes, "/api/v1/volumes");
+	size_t index;
+
+	if (status) {
+		json_decref(all);
+		return status;
+	}
+	json_array_foreach(volumes, index, volume)
+	{
+		const char *pool = json_string_value(json_object_get(volume, "pool"));
+		const char *name = json_string_value(json_object_get(volume, "name"));
+		const char *backend = json_string_value(json_object_get(volume, "backend"));
+
+		if (!pool || !name || !backend || strcmp(backend, "passthrough") == 0)
+			continue; /* there are none of it */
+		status =
+		    command_list(command, "", &list, "/api/v1/volumes/%s/%s/snapshots", pool, name);
+		if (status)
+			break;
+		json_array_extend(all, list);
+		json_decref(list);
+	}
+	json_decref(volumes);
+	if (status) {
+		json_decref(all);
+		return status;
+	}
+	return table_print(command, all, all_columns, sizeof all_columns / sizeof *all_columns);
+}
+
 int run_snapshot_list(struct command *command)
 {
 	struct snapshot_name name;
 	json_t *reply;
-	int status = split(command->position[0], false, &name);
+	int status;
 
+	if (command->count == 0)
+		return list_all(command);
+	status = split(command->position[0], false, &name);
 	if (!status)
 		status = command_list(command, "measure=5&", &reply,
 				      "/api/v1/volumes/%s/%s/snapshots", name.pool, name.volume);

@@ -336,13 +336,27 @@ static const struct stream_handlers handlers = {
     .closed = closed,
 };
 
+static const char *text_of(int error)
+{
+	switch (-error) {
+	case ECONNREFUSED:
+		return "nothing listens there: is the iSNS server running?";
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		return "it can not be reached: is the address right, and is the way to it open?";
+	default:
+		return strerror(-error);
+	}
+}
+
 static void round_failed(struct isns_client *client, int error)
 {
 	client->dirty |= client->step == STEP_REGISTER;
 	if (error == -ECANCELED)
 		return;
 	if (error != -EBADMSG) /* refused() has said why */
-		snprintf(client->reason, sizeof(client->reason), "%s", strerror(-error));
+		snprintf(client->reason, sizeof(client->reason), "%s", text_of(error));
 	if (client->failures++ == 0)
 		log_warning("iSNS server %s: %s; it is tried again", client->options.address,
 			    client->reason);

@@ -5,6 +5,7 @@
 
 #include "core/heap.h"
 #include "core/log.h"
+#include "core/size.h"
 #include "webadmin/admin.h"
 #include "webadmin/api.h"
 #include "webadmin/bin.h"
@@ -302,14 +303,17 @@ static void change_limits(struct api_request *request)
 static void change_size(struct api_request *request, const json_t *size, bool shrink)
 {
 	uint64_t bytes, *kept;
+	char before[32];
 
 	if (!api_size(request, size, &bytes) || !api_volume_size_good(request, bytes))
 		return;
 	if (bytes < volume_size(request->volume) && !shrink) {
+		size_format(volume_size(request->volume), before, sizeof before);
 		api_reply_error(
 		    request, 400, "bad_size",
-		    "volume %s/%s would shrink (it has %llu bytes); that has to be asked for",
-		    request->match.param[0], request->match.param[1],
+		    "volume %s/%s has %s (%llu bytes), and would become smaller: say "
+		    "\"shrink\" if that is meant; nothing may be mapped behind its new end",
+		    request->match.param[0], request->match.param[1], before,
 		    (unsigned long long)volume_size(request->volume));
 		return;
 	}

@@ -103,6 +103,11 @@ def snapshots(points, daemon):
     points.point(len(told) == SNAPSHOTS + 1 and name_of(0) in told[1] and
                  name_of(SNAPSHOTS - 1) in told[-1], "and so does granary snapshot list",
                  told[:3])
+    told = daemon.granary("snapshot", "list").stdout.splitlines()
+    points.point(len(told) == SNAPSHOTS + TOGETHER * ROUNDS + 1 and
+                 told[1].split()[:2] == ["tank", "v0000"] and
+                 told[-1].split()[1] == f"v{TOGETHER:04}", "which has those of all, when none is named",
+                 told[:3])
     for cursor in ("x", "5", "-1", "%2Fv"):
         reply = daemon.call("GET", f"{LIST}?limit=5&cursor={cursor}")
         points.point(reply["status"] == 400 and reply["body"]["code"] == "bad_query",

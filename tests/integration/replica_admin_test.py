@@ -165,7 +165,9 @@ def verify_and_back(points, one, two, top):
                      one.group())
         said = two.refused("replica", "verify", "vms")
         points.point("is standby here" in said, "the primary does that", said)
-        two.granary("replica", "promote", "vms", "--yes")
+        said = two.granary("replica", "promote", "vms", "--yes")
+        points.point("seconds before (epoch" in said and "is not in it: at most" in said,
+                     "a promotion that asks nobody says how old the image is", said)
         points.point(wait(lambda: one.group()["role"] == "fenced"), "the standby is promoted",
                      one.group())
     finally:

@@ -46,6 +46,62 @@ static char *output_of(void (*print)(void))
 	return text;
 }
 
+/* What the parser says of words that it does not take. */
+static char *refusal_of(const char *words)
+{
+	char path[] = "/tmp/verbs_test.XXXXXX";
+	int fd = mkstemp(path), kept = dup(STDERR_FILENO);
+	char *copy = strdup(words), *argv[32], *rest = NULL, *text;
+	struct command command;
+	int argc = 0;
+
+	for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+		argv[argc++] = word;
+	fflush(stderr);
+	dup2(fd, STDERR_FILENO);
+	assert_int_equal(command_parse(argc, argv, &command), EXIT_USAGE);
+	fflush(stderr);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	close(fd);
+	text = read_file(path);
+	unlink(path);
+	free(copy);
+	return text;
+}
+
+static void refusals_say_what_was_meant(void **state)
+{
+	static const struct {
+		const char *words, *said;
+	} cases[] = {
+	    {"granary pol list", "there is no noun \"pol\": did you mean \"pool\"?"},
+	    {"granary volmue list", "did you mean \"volume\"?"},
+	    {"granary pool creat x",
+	     "there is no verb \"pool creat\": did you mean \"pool create\"?"},
+	    {"granary pool sotrage", "(granary pool --help shows what there is)"},
+	    {"granary zfs list", "there is no noun \"zfs\" (granary --help shows what there is)"},
+	    {"granary pool import --rewnid f",
+	     "pool import has no option --rewnid: did you mean --rewind?"},
+	    {"granary pool import --rewnid=3 f", "no option --rewnid: did you mean --rewind?"},
+	    {"granary pool list --quota 1G",
+	     "pool list has no option --quota (granary pool list --help"},
+	    {"granary volume resize tank/v",
+	     "usage: granary volume resize POOL/NAME SIZE, as in: granary volume resize "},
+	    {"granary --whatever pool list", "unknown option --whatever"},
+	    {"granary help pool creat", "did you mean \"pool create\"?"},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char *said = refusal_of(cases[i].words);
+
+		if (!strstr(said, cases[i].said))
+			fail_msg("%s: %s", cases[i].words, said);
+		free(said);
+	}
+}
+
 static void rows_are_whole_and_unique(void **state)
 {
 	unsigned count;
@@ -256,6 +312,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(rows_are_whole_and_unique),
+	    cmocka_unit_test(refusals_say_what_was_meant),
 	    cmocka_unit_test(options_are_of_one_kind),
 	    cmocka_unit_test(examples_are_good_calls),
 	    cmocka_unit_test(routes_exist),
