@@ -274,6 +274,7 @@ int run_metadata_show(struct command *command);
 int run_metadata_set(struct command *command);
 int run_host_create(struct command *command);
 int run_host_list(struct command *command);
+int run_host_show(struct command *command);
 int run_host_add(struct command *command);
 int run_host_remove(struct command *command);
 int run_host_delete(struct command *command);

@@ -36,6 +36,15 @@ int run_host_list(struct command *command)
 	return status ? status : table_print(command, reply, columns, COLUMN_COUNT);
 }
 
+int run_host_show(struct command *command)
+{
+	json_t *reply;
+	int status =
+	    command_call(command, "GET", NULL, &reply, "/api/v1/hosts/%s", command->position[0]);
+
+	return status ? status : table_print(command, reply, columns, COLUMN_COUNT);
+}
+
 static int change(struct command *command, const char *how)
 {
 	json_t *reply;

@@ -18,6 +18,7 @@ static const struct {
     {"group", "replica/groups", false},
     {"channel", "alert-channels", false},
     {"directory", "directories", false},
+    {"host", "hosts", false},
 };
 
 /* 0, or the exit status with the sentence printed. */
@@ -33,7 +34,7 @@ static int object_path(const struct command *command, char path[600])
 	if (i == sizeof kinds / sizeof kinds[0])
 		return command_fail(
 		    "%s is none of pool, volume, snapshot, share, target, schedule, "
-		    "group, channel and directory",
+		    "group, channel, directory and host",
 		    kind);
 	if (strlen(name) > 400 || strpbrk(name, "?%#") || (slash != NULL) != kinds[i].in_pool ||
 	    (slash && strchr(slash + 1, '/')) || (at != NULL) != snapshot)

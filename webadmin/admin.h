@@ -55,7 +55,13 @@ struct smb_report {
 
 /* api_isns.c: register with the server that is configured, if one is. */
 void isns_load(struct webadmin *admin);
-json_t *isns_show_wanted(struct webadmin *admin); /* as a document has it; new */
+/* As a document has it; new. alert_rules: those that were changed. */
+json_t *isns_show_wanted(struct webadmin *admin);
+json_t *alert_rules_show_wanted(struct webadmin *admin);
+json_t *channels_show_wanted(struct webadmin *admin);
+json_t *ups_show_wanted(struct webadmin *admin);
+json_t *slow_show_wanted(void);
+json_t *groups_show_wanted(const struct model_target *target);
 
 /* Inside webadmin/: the administration itself. */
 struct webadmin {

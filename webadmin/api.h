@@ -322,6 +322,7 @@ void api_isns_show(struct api_request *request);
 void api_isns_set(struct api_request *request);
 void api_isns_remove(struct api_request *request);
 void api_host_list(struct api_request *request);
+void api_host_show(struct api_request *request);
 void api_host_create(struct api_request *request);
 void api_host_change(struct api_request *request);
 void api_host_delete(struct api_request *request);

@@ -121,6 +121,34 @@ static json_t *show_rule(const struct alerts *alerts, unsigned index)
 	return object;
 }
 
+json_t *alert_rules_show_wanted(struct webadmin *admin)
+{
+	static const char *const names[] = {"rule",          "enabled",       "severity",
+					    "after_seconds", "clear_seconds", "level"};
+	const struct alerts *alerts = alert_watch_alerts(admin);
+	json_t *list = json_array();
+	unsigned count;
+	const struct alert_rule *rules = alert_rules(&count);
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct alert_tuning *tuning = &alerts->tuning[i];
+		json_t *whole, *object;
+
+		if (tuning->enabled && tuning->severity == rules[i].severity &&
+		    tuning->after_s == rules[i].after_s && tuning->clear_s == rules[i].clear_s &&
+		    tuning->level == rules[i].level)
+			continue;
+		whole = show_rule(alerts, i);
+		object = json_object();
+		for (unsigned j = 0; j < sizeof names / sizeof *names; j++)
+			if (json_object_get(whole, names[j]))
+				json_object_set(object, names[j], json_object_get(whole, names[j]));
+		json_array_append_new(list, object);
+		json_decref(whole);
+	}
+	return list;
+}
+
 void api_alert_rule_list(struct api_request *request)
 {
 	json_t *list = json_array();

@@ -55,6 +55,35 @@ static json_t *show_channel(const struct alert_channel_info *info)
 	return object;
 }
 
+/* What a document says of a channel: what can be set of its kind, and shown. */
+json_t *channels_show_wanted(struct webadmin *admin)
+{
+	static const struct {
+		const char *name, *kind; /* NULL: of every one */
+	} members[] = {
+	    {"name", NULL},     {"kind", NULL},     {"preset", "webhook"}, {"from", "email"},
+	    {"to", "email"},    {"user", "email"},  {"tls", "email"},      {"audit", "syslog"},
+	    {"language", NULL}, {"severity", NULL}, {"enabled", NULL},
+	};
+	struct alert_channel_info info;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; alert_channel_info(admin, i, &info); i++) {
+		json_t *whole = show_channel(&info), *object = json_object();
+		const char *kind = alert_channel_kind_name(info.settings->kind);
+
+		for (unsigned j = 0; j < sizeof members / sizeof *members; j++)
+			if (!members[j].kind || strcmp(members[j].kind, kind) == 0)
+				json_object_set(object, members[j].name,
+						json_object_get(whole, members[j].name));
+		if (info.settings->kind != CHANNEL_WEBHOOK)
+			json_object_set(object, "url", json_object_get(whole, "place"));
+		json_array_append_new(list, object);
+		json_decref(whole);
+	}
+	return list;
+}
+
 void api_channel_list(struct api_request *request)
 {
 	json_t *list = json_array();

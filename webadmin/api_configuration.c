@@ -9,6 +9,7 @@
 #include "webadmin/directory.h"
 #include "webadmin/export.h"
 #include "webadmin/host.h"
+#include "webadmin/metadata.h"
 #include "webadmin/plan.h"
 #include "webadmin/schedule.h"
 
@@ -36,6 +37,23 @@ static json_t *only(json_t *object, const char *const *keys)
 
 #define KEYS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
+/* Likewise, with what is noted of it, where it is something. Its path ends with @name. */
+static json_t *only_noted(struct webadmin *admin, const char *kind, const char *name,
+			  json_t *object, const char *const *keys)
+{
+	char path[ROUTE_PATH_MAX + 1];
+	json_t *copy, *noted;
+
+	snprintf(path, sizeof path, "/api/v1/%s/%s", kind, name);
+	metadata_dress(admin, path, object);
+	noted = json_incref(json_object_get(object, "metadata"));
+	copy = only(object, keys);
+	if (json_object_size(noted))
+		json_object_set(copy, "metadata", noted);
+	json_decref(noted);
+	return copy;
+}
+
 static json_t *only_each(json_t *list, const char *const *keys)
 {
 	json_t *copy = json_array(), *item;
@@ -47,43 +65,59 @@ static json_t *only_each(json_t *list, const char *const *keys)
 	return copy;
 }
 
-static void show_pool_and_volumes(struct model *model, const struct model_pool *pool, json_t *pools,
-				  json_t *volumes)
+static json_t *show_pool_wanted(struct webadmin *admin, const struct model_pool *pool)
 {
-	struct volume *volume = NULL;
+	json_t *object = only_noted(admin, "pools", pool->name, show_pool(pool),
+				    KEYS("name", "scrub_every", "undelete_hours"));
 	struct pool_info info;
 
-	if (!pool->pool) {
-		json_array_append_new(pools, json_pack("{s:s}", "name", pool->name));
-		return;
-	}
+	if (!pool->pool)
+		return object;
 	pool_get_info(pool->pool, &info);
-	json_array_append_new(pools, json_pack("{s:s,s:o}", "name", pool->name, "watermarks",
-					       json_sprintf("%u,%u,%u", info.watermark[0],
-							    info.watermark[1], info.watermark[2])));
-	while ((volume = pool_volume_next(pool->pool, volume))) {
-		if (!model_share_of_volume(model, volume->identity.uuid) &&
-		    !model_hides(model, volume))
-			json_array_append_new(
-			    volumes, only(show_volume(model, volume),
-					  KEYS("pool", "name", "size_bytes", "checksum", "mirror",
-					       "reserve_bytes", "quota_bytes", "iops_limit",
-					       "bandwidth_limit_bytes", "burst_ms")));
+	json_object_set_new(
+	    object, "watermarks",
+	    json_sprintf("%u,%u,%u", info.watermark[0], info.watermark[1], info.watermark[2]));
+	return object;
+}
+
+static void show_volumes_of(struct webadmin *admin, const struct model_pool *pool, json_t *volumes)
+{
+	struct model *model = &admin->model;
+	struct volume *volume = NULL;
+
+	while (pool->pool && (volume = pool_volume_next(pool->pool, volume))) {
+		char name[600];
+
+		if (model_share_of_volume(model, volume->identity.uuid) ||
+		    model_hides(model, volume))
+			continue;
+		snprintf(name, sizeof name, "%s/%s", pool->name, volume->name);
+		json_array_append_new(
+		    volumes, only_noted(admin, "volumes", name, show_volume(model, volume),
+					KEYS("pool", "name", "size_bytes", "checksum", "mirror",
+					     "reserve_bytes", "quota_bytes", "iops_limit",
+					     "bandwidth_limit_bytes", "burst_ms")));
 	}
 }
 
-static json_t *show_share_wanted(const struct model_share *share)
+static json_t *show_share_wanted(struct webadmin *admin, const struct model_share *share)
 {
-	json_t *object = only(show_share(share), KEYS("pool", "name", "quota_bytes", "mirror",
-						      "versions", "snapshots"));
+	json_t *whole = show_share(share), *object;
+	char name[600];
 
+	snprintf(name, sizeof name, "%s/%s", json_string_value(json_object_get(whole, "pool")),
+		 json_string_value(json_object_get(whole, "name")));
+	object = only_noted(admin, "shares", name, whole,
+			    KEYS("pool", "name", "quota_bytes", "mirror", "versions", "snapshots"));
 	json_object_set_new(object, "rules", show_share_rules(NULL, share));
 	return object;
 }
 
-static json_t *show_directory_wanted(const struct model_directory *directory)
+static json_t *show_directory_wanted(struct webadmin *admin,
+				     const struct model_directory *directory)
 {
-	json_t *object = only(show_directory(directory), KEYS("name", "path", "versions"));
+	json_t *object = only_noted(admin, "directories", directory->name,
+				    show_directory(directory), KEYS("name", "path", "versions"));
 
 	json_object_set_new(object, "rules",
 			    show_rules_of(NULL, directory->rules, directory->rule_count));
@@ -107,16 +141,17 @@ static json_t *show_luns_wanted(const struct model_target *target)
 	return luns;
 }
 
-static json_t *show_target_wanted(const struct model_target *target)
+static json_t *show_target_wanted(struct webadmin *admin, const struct model_target *target)
 {
-	json_t *object =
-	    only(show_target(target), KEYS("iqn", "alias", "redirect", "async_events",
-					   "max_sessions", "max_sessions_per_initiator"));
+	json_t *object = only_noted(admin, "targets", target->iqn, show_target(target),
+				    KEYS("iqn", "alias", "redirect", "async_events", "max_sessions",
+					 "max_sessions_per_initiator"));
 
 	json_object_set_new(object, "luns", show_luns_wanted(target));
 	json_object_set_new(object, "rules",
 			    only_each(show_rules(target),
 				      KEYS("initiator", "network", "chap_user", "mutual_user")));
+	json_object_set_new(object, "groups", groups_show_wanted(target));
 	return object;
 }
 
@@ -124,48 +159,80 @@ static json_t *show_schedules_wanted(struct webadmin *admin)
 {
 	json_t *list = json_array();
 
-	list_for_each (it, &admin->schedules)
-		json_array_append_new(
-		    list,
-		    only(schedule_show(&admin->model, list_entry(it, struct schedule, link)),
-			 KEYS("name", "volumes", "every", "keep", "prefix", "zone", "expendable")));
+	list_for_each (it, &admin->schedules) {
+		const struct schedule *schedule = list_entry(it, struct schedule, link);
+
+		json_array_append_new(list, only_noted(admin, "snapshot-schedules", schedule->name,
+						       schedule_show(&admin->model, schedule),
+						       KEYS("name", "volumes", "every", "keep",
+							    "prefix", "zone", "expendable")));
+	}
 	return list;
 }
 
 #define NOTE                                                                                       \
 	"Secrets are not in this document: CHAP secrets, accounts, tokens, keys, certificates, "   \
-	"passwords. A backup has them."
+	"passwords, URLs of webhooks. A backup has them. Replication, SMB, limits of users and "   \
+	"the machine's network and time are not in it either: they have commands of their own."
+
+/* What watches over the box. */
+static void show_watch(struct webadmin *admin, json_t *document)
+{
+	json_t *channels = channels_show_wanted(admin), *channel;
+	size_t index;
+
+	json_array_foreach(channels, index, channel)
+	{
+		char path[ROUTE_PATH_MAX + 1];
+
+		snprintf(path, sizeof path, "/api/v1/alert-channels/%s",
+			 json_string_value(json_object_get(channel, "name")));
+		metadata_dress(admin, path, channel);
+	}
+	json_object_set_new(document, "alert_rules", alert_rules_show_wanted(admin));
+	json_object_set_new(document, "alert_channels", channels);
+	json_object_set_new(document, "slow_limit", slow_show_wanted());
+	json_object_set_new(document, "ups", ups_show_wanted(admin));
+}
 
 static json_t *show_configuration(struct webadmin *admin)
 {
+	json_t *document;
 	struct model *model = &admin->model;
 	json_t *pools = json_array(), *volumes = json_array(), *hosts = json_array();
 	json_t *shares = json_array(), *targets = json_array(), *directories = json_array();
 
-	list_for_each (it, &model->pools)
-		show_pool_and_volumes(model, list_entry(it, struct model_pool, link), pools,
-				      volumes);
-	list_for_each (it, &model->hosts)
-		json_array_append_new(hosts,
-				      only(show_host(list_entry(it, struct model_host, link)),
-					   KEYS("name", "initiators")));
+	list_for_each (it, &model->pools) {
+		const struct model_pool *pool = list_entry(it, struct model_pool, link);
+
+		json_array_append_new(pools, show_pool_wanted(admin, pool));
+		show_volumes_of(admin, pool, volumes);
+	}
+	list_for_each (it, &model->hosts) {
+		const struct model_host *host = list_entry(it, struct model_host, link);
+
+		json_array_append_new(hosts, only_noted(admin, "hosts", host->name, show_host(host),
+							KEYS("name", "initiators")));
+	}
 	list_for_each (it, &model->shares)
-		json_array_append_new(shares,
-				      show_share_wanted(list_entry(it, struct model_share, link)));
+		json_array_append_new(
+		    shares, show_share_wanted(admin, list_entry(it, struct model_share, link)));
 	list_for_each (it, &model->directories) {
 		const struct model_directory *directory =
 		    list_entry(it, struct model_directory, link);
 
 		if (!directory->hidden)
-			json_array_append_new(directories, show_directory_wanted(directory));
+			json_array_append_new(directories, show_directory_wanted(admin, directory));
 	}
 	list_for_each (it, &model->targets)
 		json_array_append_new(
-		    targets, show_target_wanted(list_entry(it, struct model_target, link)));
-	return json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1, "note", NOTE,
-			 "pools", pools, "hosts", hosts, "volumes", volumes, "shares", shares,
-			 "directories", directories, "targets", targets, "schedules",
-			 show_schedules_wanted(admin), "isns", isns_show_wanted(admin));
+		    targets, show_target_wanted(admin, list_entry(it, struct model_target, link)));
+	document = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "version", 1, "note",
+			     NOTE, "pools", pools, "hosts", hosts, "volumes", volumes, "shares",
+			     shares, "directories", directories, "targets", targets, "schedules",
+			     show_schedules_wanted(admin), "isns", isns_show_wanted(admin));
+	show_watch(admin, document);
+	return document;
 }
 
 static void show_tag(struct api_request *request, const json_t *document)

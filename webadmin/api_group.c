@@ -29,6 +29,17 @@ static json_t *show_group(const struct scsi_group_info *info)
 			 scsi_access_name(info->access), "preferred", info->preferred);
 }
 
+json_t *groups_show_wanted(const struct model_target *target)
+{
+	struct scsi_group_info info = {0};
+	json_t *list = json_array();
+
+	while (target->live &&
+	       scsi_target_next_group(iscsi_target_scsi(target->live), info.group, &info))
+		json_array_append_new(list, show_group(&info));
+	return list;
+}
+
 void api_group_list(struct api_request *request)
 {
 	struct model_target *target = find_target(request);

@@ -155,6 +155,14 @@ static int copy_host(const struct model_host *from, struct model_host *to)
 	return 0;
 }
 
+void api_host_show(struct api_request *request)
+{
+	struct model_host *host = find_host(request);
+
+	if (host)
+		api_reply(request, 200, show_host(host));
+}
+
 void api_host_change(struct api_request *request)
 {
 	struct model_host *host = find_host(request), changed;

@@ -364,6 +364,13 @@ void api_slow_show(struct api_request *request)
 			    (json_int_t)seen, "commands", list));
 }
 
+json_t *slow_show_wanted(void)
+{
+	uint64_t limit = latency_slow_limit();
+
+	return limit ? json_sprintf("%" PRIu64 "ms", limit / 1000000) : json_string("none");
+}
+
 void api_slow_change(struct api_request *request)
 {
 	struct config *config = request->admin->options.config;

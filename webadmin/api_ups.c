@@ -85,6 +85,14 @@ static json_t *show_settings(const struct ups_settings *settings)
 		   : json_object();
 }
 
+json_t *ups_show_wanted(struct webadmin *admin)
+{
+	struct ups_shown shown;
+
+	return ups_show(admin, &shown) ? show_settings(&shown.settings)
+				       : json_pack("{s:s}", "host", "");
+}
+
 static void reply_dry(struct api_request *request, const struct ups_settings *settings)
 {
 	struct ups_shown shown;

@@ -1,140 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "webadmin/plan.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/size.h"
 #include "iscsi/iscsi.h"
 #include "snapshots/snapshots.h"
-
-#define PATH_ROOM 2048
-
-struct plan {
-	json_t *steps;
-	const json_t *volumes; /* that are there */
-	char where[64];        /* what is looked at: "volumes[3]" */
-	struct err *err;
-	bool failed;
-};
-
-static const char *text_of(const json_t *object, const char *name)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-
-	return text ? text : "";
-}
-
-static void refuse(struct plan *plan, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void refuse(struct plan *plan, const char *format, ...)
-{
-	char text[400];
-	va_list values;
-
-	if (plan->failed)
-		return;
-	plan->failed = true;
-	va_start(values, format);
-	vsnprintf(text, sizeof text, format, values);
-	va_end(values);
-	err_set(plan->err, -EINVAL, "%s%s%s", plan->where, plan->where[0] ? ": " : "", text);
-}
-
-static void look_at(struct plan *plan, const char *list, size_t index)
-{
-	snprintf(plan->where, sizeof plan->where, "%s[%zu]", list, index);
-}
-
-/* --- steps ---------------------------------------------------------------------------------- */
-
-static void append_part(char *path, const char *text)
-{
-	size_t at = strlen(path);
-
-	for (; *text && at + 4 < PATH_ROOM; text++) {
-		if (isalnum((unsigned char)*text) || strchr("-._~:", *text))
-			path[at++] = *text;
-		else
-			at += (size_t)snprintf(path + at, PATH_ROOM - at, "%%%02X",
-					       (unsigned char)*text);
-	}
-	path[at] = '\0';
-}
-
-/* "/volumes/%/%": each "%" is the next text, encoded. */
-static void fill_path(char path[PATH_ROOM], const char *pattern, const char *const *parts)
-{
-	snprintf(path, PATH_ROOM, "/api/v1");
-	for (; *pattern; pattern++) {
-		size_t at = strlen(path);
-
-		if (*pattern == '%') {
-			append_part(path, *parts++);
-		} else if (at + 1 < PATH_ROOM) {
-			path[at] = *pattern;
-			path[at + 1] = '\0';
-		}
-	}
-}
-
-#define PARTS(...) ((const char *const[]){__VA_ARGS__, NULL})
-
-/* Steals @body (NULL: none). */
-static void step(struct plan *plan, const char *method, const char *pattern,
-		 const char *const *parts, json_t *body, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
-static void step(struct plan *plan, const char *method, const char *pattern,
-		 const char *const *parts, json_t *body, const char *format, ...)
-{
-	char path[PATH_ROOM], text[700];
-	va_list values;
-
-	fill_path(path, pattern, parts);
-	va_start(values, format);
-	vsnprintf(text, sizeof text, format, values);
-	va_end(values);
-	json_array_append_new(plan->steps,
-			      json_pack("{s:s,s:s,s:o,s:s}", "method", method, "path", path, "body",
-					body ? body : json_object(), "text", text));
-}
-
-/* --- looking things up ---------------------------------------------------------------------- */
-
-/* A member that is a list of objects, empty when it is not there; borrowed. */
-static const json_t *list_of(struct plan *plan, const json_t *object, const char *name)
-{
-	const json_t *list = json_object_get(object, name);
-	size_t index;
-	json_t *item;
-
-	if (list && !json_is_array(list))
-		refuse(plan, "\"%s\" is a list", name);
-	json_array_foreach((json_t *)list, index, item)
-	{
-		if (!json_is_object(item))
-			refuse(plan, "\"%s\" is a list of objects", name);
-	}
-	return plan->failed ? NULL : list;
-}
-
-/* The object of @list whose texts @a and @b (NULL: only @a) are those of @like. */
-static json_t *find(const json_t *list, const json_t *like, const char *a, const char *b)
-{
-	size_t index;
-	json_t *item;
-
-	json_array_foreach((json_t *)list, index, item)
-	{
-		if (strcmp(text_of(item, a), text_of(like, a)) == 0 &&
-		    (!b || strcmp(text_of(item, b), text_of(like, b)) == 0))
-			return item;
-	}
-	return NULL;
-}
+#include "webadmin/plan_step.h"
 
 static bool has_text(const json_t *list, const char *text)
 {
@@ -174,7 +48,7 @@ static bool read_size(struct plan *plan, const json_t *object, const char *name,
 	if (json_is_integer(value) && json_integer_value(value) >= 0)
 		*ret_size = (uint64_t)json_integer_value(value);
 	else if (!json_is_string(value) || size_parse(json_string_value(value), ret_size, &err) < 0)
-		refuse(plan, "%s of %s is no size", name, text_of(object, "name"));
+		plan_refuse(plan, "%s of %s is no size", name, plan_text(object, "name"));
 	return !plan->failed;
 }
 
@@ -195,32 +69,46 @@ static bool same_texts(const json_t *a, const json_t *b)
 
 /* --- topics --------------------------------------------------------------------------------- */
 
+static void pool_settings(struct plan *plan, const json_t *there, const json_t *pool)
+{
+	static const char *const names[] = {"watermarks", "scrub_every", "undelete_hours"};
+	json_t *body = json_object();
+
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+		json_t *value = json_object_get(pool, names[i]);
+
+		if (value && !json_equal(value, json_object_get(there, names[i])))
+			json_object_set(body, names[i], value);
+	}
+	if (json_object_size(body))
+		plan_step(plan, "PATCH", "/pools/%", PARTS(plan_text(pool, "name")),
+			  json_incref(body), "pool %s: settings", plan_text(pool, "name"));
+	json_decref(body);
+}
+
 /* Its devices are only for where it is not there yet: a disk has another name on each machine. */
 static void plan_pools(struct plan *plan, const json_t *now, const json_t *wanted)
 {
 	size_t index;
 	json_t *pool;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "pools"), index, pool)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "pools"), index, pool)
 	{
-		const char *name = text_of(pool, "name"), *marks = text_of(pool, "watermarks");
-		const json_t *there = find(list_of(plan, now, "pools"), pool, "name", NULL);
+		const char *name = plan_text(pool, "name");
+		const json_t *there = plan_find(plan_list(plan, now, "pools"), pool, "name", NULL);
 		json_t *devices = json_object_get(pool, "devices");
 
-		look_at(plan, "pools", index);
+		plan_look_at(plan, "pools", index);
 		if (!there && !json_array_size(devices))
-			refuse(plan,
-			       "pool %s is missing: make it with \"granary pool create "
-			       "%s DEVICE...\", or name its devices in the document",
-			       name, name);
+			plan_refuse(plan,
+				    "pool %s is missing: make it with \"granary pool create "
+				    "%s DEVICE...\", or name its devices in the document",
+				    name, name);
 		else if (!there)
-			step(plan, "POST", "/pools", PARTS(""),
-			     json_pack("{s:s,s:O}", "name", name, "devices", devices),
-			     "create pool %s", name);
-		if (*marks && strcmp(marks, text_of(there, "watermarks")) != 0)
-			step(plan, "PATCH", "/pools/%", PARTS(name),
-			     json_pack("{s:s}", "watermarks", marks), "pool %s: watermarks %s",
-			     name, marks);
+			plan_step(plan, "POST", "/pools", PARTS(""),
+				  json_pack("{s:s,s:O}", "name", name, "devices", devices),
+				  "create pool %s", name);
+		pool_settings(plan, there, pool);
 	}
 	plan->where[0] = 0;
 }
@@ -230,23 +118,23 @@ static void plan_hosts(struct plan *plan, const json_t *now, const json_t *wante
 	size_t index;
 	json_t *host;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "hosts"), index, host)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "hosts"), index, host)
 	{
-		const char *name = text_of(host, "name");
-		const json_t *there = find(list_of(plan, now, "hosts"), host, "name", NULL);
+		const char *name = plan_text(host, "name");
+		const json_t *there = plan_find(plan_list(plan, now, "hosts"), host, "name", NULL);
 		const json_t *new = json_object_get(host, "initiators");
 		const json_t *old = json_object_get(there, "initiators");
 		json_t *add = texts_without(new, old), *remove = texts_without(old, new);
 
-		look_at(plan, "hosts", index);
+		plan_look_at(plan, "hosts", index);
 		if (!there)
-			step(plan, "POST", "/hosts", PARTS(""),
-			     json_pack("{s:s,s:O}", "name", name, "initiators", add),
-			     "create host group %s", name);
+			plan_step(plan, "POST", "/hosts", PARTS(""),
+				  json_pack("{s:s,s:O}", "name", name, "initiators", add),
+				  "create host group %s", name);
 		else if (new && (json_array_size(add) || json_array_size(remove)))
-			step(plan, "PATCH", "/hosts/%", PARTS(name),
-			     json_pack("{s:O,s:O}", "add", add, "remove", remove),
-			     "change host group %s", name);
+			plan_step(plan, "PATCH", "/hosts/%", PARTS(name),
+				  json_pack("{s:O,s:O}", "add", add, "remove", remove),
+				  "change host group %s", name);
 		json_decref(add);
 		json_decref(remove);
 	}
@@ -276,8 +164,8 @@ static void want_size(struct plan *plan, const json_t *volume, const char *name,
 
 static void create_volume(struct plan *plan, const json_t *volume, uint64_t size)
 {
-	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
-	const char *checksum = text_of(volume, "checksum");
+	const char *pool = plan_text(volume, "pool"), *name = plan_text(volume, "name");
+	const char *checksum = plan_text(volume, "checksum");
 	json_t *body = json_pack("{s:s,s:s,s:I,s:s*}", "pool", pool, "name", name, "size",
 				 (json_int_t)size, "checksum", *checksum ? checksum : NULL);
 
@@ -285,7 +173,7 @@ static void create_volume(struct plan *plan, const json_t *volume, uint64_t size
 		json_object_set_new(body, "mirror", json_true());
 	want_size(plan, volume, "reserve_bytes", "reserve", body);
 	want_size(plan, volume, "quota_bytes", "quota", body);
-	step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
+	plan_step(plan, "POST", "/volumes", PARTS(""), body, "create volume %s/%s", pool, name);
 }
 
 /* False: it is refused. */
@@ -296,8 +184,8 @@ static bool compare_mirror(struct plan *plan, const char *what, const json_t *th
 
 	if (!mirror || json_is_true(mirror) == json_is_true(json_object_get(there, "mirror")))
 		return true;
-	refuse(plan, "%s %s/%s: a %s does not become mirrored, or cease to be", what,
-	       text_of(wanted, "pool"), text_of(wanted, "name"), what);
+	plan_refuse(plan, "%s %s/%s: a %s does not become mirrored, or cease to be", what,
+		    plan_text(wanted, "pool"), plan_text(wanted, "name"), what);
 	return false;
 }
 
@@ -305,25 +193,27 @@ static bool compare_mirror(struct plan *plan, const char *what, const json_t *th
 static void compare_volume(struct plan *plan, const json_t *there, const json_t *volume,
 			   uint64_t size)
 {
-	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
-	const char *checksum = text_of(volume, "checksum");
+	const char *pool = plan_text(volume, "pool"), *name = plan_text(volume, "name");
+	const char *checksum = plan_text(volume, "checksum");
 	uint64_t old = number_of(there, "size_bytes");
 
-	if (*checksum && strcmp(checksum, text_of(there, "checksum")) != 0)
-		refuse(plan, "volume %s/%s: the checksums of a volume do not change", pool, name);
+	if (*checksum && strcmp(checksum, plan_text(there, "checksum")) != 0)
+		plan_refuse(plan, "volume %s/%s: the checksums of a volume do not change", pool,
+			    name);
 	else if (!compare_mirror(plan, "volume", there, volume))
 		return;
 	else if (size < old)
-		refuse(plan, "volume %s/%s would shrink; a document never takes data away", pool,
-		       name);
+		plan_refuse(plan, "volume %s/%s would shrink; a document never takes data away",
+			    pool, name);
 	else if (size > old)
-		step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
-		     json_pack("{s:I}", "size", (json_int_t)size), "grow volume %s/%s", pool, name);
+		plan_step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
+			  json_pack("{s:I}", "size", (json_int_t)size), "grow volume %s/%s", pool,
+			  name);
 }
 
 static void plan_limits(struct plan *plan, const json_t *there, const json_t *volume)
 {
-	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
+	const char *pool = plan_text(volume, "pool"), *name = plan_text(volume, "name");
 	uint64_t iops = wanted_number(plan, volume, there, "iops_limit");
 	uint64_t bandwidth = wanted_number(plan, volume, there, "bandwidth_limit_bytes");
 	uint64_t burst = wanted_number(plan, volume, there, "burst_ms");
@@ -337,23 +227,23 @@ static void plan_limits(struct plan *plan, const json_t *there, const json_t *vo
 	if (burst)
 		json_object_set_new(body, "burst",
 				    json_sprintf("%llums", (unsigned long long)burst));
-	step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name), body, "volume %s/%s: limits", pool,
-	     name);
+	plan_step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name), body, "volume %s/%s: limits",
+		  pool, name);
 }
 
 /* Its share of the pool: what it reserves, and its quota. A new one has them from the start. */
 static void plan_space(struct plan *plan, const json_t *there, const json_t *volume)
 {
-	const char *pool = text_of(volume, "pool"), *name = text_of(volume, "name");
+	const char *pool = plan_text(volume, "pool"), *name = plan_text(volume, "name");
 	uint64_t reserve = wanted_number(plan, volume, there, "reserve_bytes");
 	uint64_t quota = wanted_number(plan, volume, there, "quota_bytes");
 
 	if (reserve != number_of(there, "reserve_bytes") ||
 	    quota != number_of(there, "quota_bytes"))
-		step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
-		     json_pack("{s:I,s:I}", "reserve", (json_int_t)reserve, "quota",
-			       (json_int_t)quota),
-		     "volume %s/%s: reservation and quota", pool, name);
+		plan_step(plan, "PATCH", "/volumes/%/%", PARTS(pool, name),
+			  json_pack("{s:I,s:I}", "reserve", (json_int_t)reserve, "quota",
+				    (json_int_t)quota),
+			  "volume %s/%s: reservation and quota", pool, name);
 }
 
 static void plan_volume(struct plan *plan, const json_t *there, const json_t *volume)
@@ -373,14 +263,14 @@ static void plan_volume(struct plan *plan, const json_t *there, const json_t *vo
 
 static void plan_volumes(struct plan *plan, const json_t *now, const json_t *wanted)
 {
-	const json_t *current = list_of(plan, now, "volumes");
+	const json_t *current = plan_list(plan, now, "volumes");
 	size_t index;
 	json_t *volume;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "volumes"), index, volume)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "volumes"), index, volume)
 	{
-		look_at(plan, "volumes", index);
-		plan_volume(plan, find(current, volume, "pool", "name"), volume);
+		plan_look_at(plan, "volumes", index);
+		plan_volume(plan, plan_find(current, volume, "pool", "name"), volume);
 	}
 	plan->where[0] = 0;
 }
@@ -389,33 +279,34 @@ static void plan_volumes(struct plan *plan, const json_t *now, const json_t *wan
 static void plan_clients(struct plan *plan, const json_t *there, const json_t *wanted,
 			 const char *what, const char *pattern, const char *const *parts)
 {
-	const json_t *old = list_of(plan, there, "rules"), *new = list_of(plan, wanted, "rules");
+	const json_t *old = plan_list(plan, there, "rules"),
+		     *new = plan_list(plan, wanted, "rules");
 	size_t index;
 	json_t *rule;
 
 	json_array_foreach((json_t *)new, index, rule)
 	{
-		json_t *same = find(old, rule, "client", NULL);
+		json_t *same = plan_find(old, rule, "client", NULL);
 		json_t *whole = same ? json_copy(same) : json_object();
 
 		json_object_update(whole, rule); /* the members it does not name stay */
 		if (!same || !json_equal(same, whole))
-			step(plan, "POST", pattern, parts, json_incref(whole), "%s: allow %s", what,
-			     text_of(rule, "client"));
+			plan_step(plan, "POST", pattern, parts, json_incref(whole), "%s: allow %s",
+				  what, plan_text(rule, "client"));
 		json_decref(whole);
 	}
 	json_array_foreach((json_t *)old, index, rule)
 	{
-		if (!find(new, rule, "client", NULL))
-			step(plan, "DELETE", pattern, parts,
-			     json_pack("{s:s}", "client", text_of(rule, "client")), "%s: deny %s",
-			     what, text_of(rule, "client"));
+		if (!plan_find(new, rule, "client", NULL))
+			plan_step(plan, "DELETE", pattern, parts,
+				  json_pack("{s:s}", "client", plan_text(rule, "client")),
+				  "%s: deny %s", what, plan_text(rule, "client"));
 	}
 }
 
 static void plan_share_rules(struct plan *plan, const json_t *there, const json_t *share)
 {
-	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
+	const char *pool = plan_text(share, "pool"), *name = plan_text(share, "name");
 	char what[400];
 
 	snprintf(what, sizeof what, "share %s/%s", pool, name);
@@ -440,19 +331,19 @@ static json_t *share_members(struct plan *plan, const json_t *there, const json_
 /* Hidden, where nobody has said another thing yet. */
 static void plan_share_snapshots(struct plan *plan, const json_t *there, const json_t *share)
 {
-	const char *wanted = text_of(share, "snapshots");
-	const char *is = there ? text_of(there, "snapshots") : "hidden";
+	const char *wanted = plan_text(share, "snapshots");
+	const char *is = there ? plan_text(there, "snapshots") : "hidden";
 
 	if (*wanted && strcmp(wanted, is) != 0)
-		step(plan, "PATCH", "/shares/%/%",
-		     PARTS(text_of(share, "pool"), text_of(share, "name")),
-		     json_pack("{s:s}", "snapshots", wanted), "share %s/%s: snapshots are %s",
-		     text_of(share, "pool"), text_of(share, "name"), wanted);
+		plan_step(plan, "PATCH", "/shares/%/%",
+			  PARTS(plan_text(share, "pool"), plan_text(share, "name")),
+			  json_pack("{s:s}", "snapshots", wanted), "share %s/%s: snapshots are %s",
+			  plan_text(share, "pool"), plan_text(share, "name"), wanted);
 }
 
 static void plan_share(struct plan *plan, const json_t *there, const json_t *share)
 {
-	const char *pool = text_of(share, "pool"), *name = text_of(share, "name");
+	const char *pool = plan_text(share, "pool"), *name = plan_text(share, "name");
 	json_t *body = share_members(plan, there, share);
 
 	if (!there) {
@@ -460,12 +351,12 @@ static void plan_share(struct plan *plan, const json_t *there, const json_t *sha
 		json_object_set_new(body, "name", json_string(name));
 		if (json_is_true(json_object_get(share, "mirror")))
 			json_object_set_new(body, "mirror", json_true());
-		step(plan, "POST", "/shares", PARTS(""), json_incref(body), "create share %s/%s",
-		     pool, name);
+		plan_step(plan, "POST", "/shares", PARTS(""), json_incref(body),
+			  "create share %s/%s", pool, name);
 	} else if (json_object_size(body)) {
-		step(plan, "PATCH", "/shares/%/%", PARTS(pool, name), json_incref(body),
-		     "share %s/%s: %s", pool, name,
-		     json_object_get(body, "quota") ? "quota" : "versions");
+		plan_step(plan, "PATCH", "/shares/%/%", PARTS(pool, name), json_incref(body),
+			  "share %s/%s: %s", pool, name,
+			  json_object_get(body, "quota") ? "quota" : "versions");
 	}
 	json_decref(body);
 	if (there)
@@ -477,14 +368,14 @@ static void plan_share(struct plan *plan, const json_t *there, const json_t *sha
 
 static void plan_shares(struct plan *plan, const json_t *now, const json_t *wanted)
 {
-	const json_t *current = list_of(plan, now, "shares");
+	const json_t *current = plan_list(plan, now, "shares");
 	size_t index;
 	json_t *share;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "shares"), index, share)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "shares"), index, share)
 	{
-		look_at(plan, "shares", index);
-		plan_share(plan, find(current, share, "pool", "name"), share);
+		plan_look_at(plan, "shares", index);
+		plan_share(plan, plan_find(current, share, "pool", "name"), share);
 	}
 	plan->where[0] = 0;
 }
@@ -492,22 +383,23 @@ static void plan_shares(struct plan *plan, const json_t *now, const json_t *want
 /* One whose path is another one is made anew: what clients have of it is stale either way. */
 static void plan_directory(struct plan *plan, const json_t *there, const json_t *directory)
 {
-	const char *name = text_of(directory, "name"), *path = text_of(directory, "path");
+	const char *name = plan_text(directory, "name"), *path = plan_text(directory, "path");
 	json_t *versions = json_object_get(directory, "versions");
 	char what[300];
 
-	if (there && *path && strcmp(path, text_of(there, "path")) != 0) {
-		step(plan, "DELETE", "/directories/%", PARTS(name), NULL, "remove directory %s",
-		     name);
+	if (there && *path && strcmp(path, plan_text(there, "path")) != 0) {
+		plan_step(plan, "DELETE", "/directories/%", PARTS(name), NULL,
+			  "remove directory %s", name);
 		there = NULL;
 	}
 	if (!there)
-		step(plan, "POST", "/directories", PARTS(""),
-		     json_pack("{s:s,s:s,s:O*}", "name", name, "path", path, "versions", versions),
-		     "add directory %s: %s", name, path);
+		plan_step(
+		    plan, "POST", "/directories", PARTS(""),
+		    json_pack("{s:s,s:s,s:O*}", "name", name, "path", path, "versions", versions),
+		    "add directory %s: %s", name, path);
 	else if (versions && !same_texts(versions, json_object_get(there, "versions")))
-		step(plan, "PATCH", "/directories/%", PARTS(name),
-		     json_pack("{s:O}", "versions", versions), "directory %s: versions", name);
+		plan_step(plan, "PATCH", "/directories/%", PARTS(name),
+			  json_pack("{s:O}", "versions", versions), "directory %s: versions", name);
 	snprintf(what, sizeof what, "directory %s", name);
 	if (json_object_get(directory, "rules"))
 		plan_clients(plan, there, directory, what, "/directories/%/rules", PARTS(name));
@@ -515,14 +407,14 @@ static void plan_directory(struct plan *plan, const json_t *there, const json_t 
 
 static void plan_directories(struct plan *plan, const json_t *now, const json_t *wanted)
 {
-	const json_t *current = list_of(plan, now, "directories");
+	const json_t *current = plan_list(plan, now, "directories");
 	size_t index;
 	json_t *directory;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "directories"), index, directory)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "directories"), index, directory)
 	{
-		look_at(plan, "directories", index);
-		plan_directory(plan, find(current, directory, "name", NULL), directory);
+		plan_look_at(plan, "directories", index);
+		plan_directory(plan, plan_find(current, directory, "name", NULL), directory);
 	}
 	plan->where[0] = 0;
 }
@@ -548,8 +440,8 @@ static bool is_there(const struct plan *plan, const json_t *lun)
 
 	json_array_foreach((json_t *)plan->volumes, index, volume)
 	{
-		if (strcmp(text_of(volume, "pool"), text_of(lun, "pool")) == 0 &&
-		    strcmp(text_of(volume, "name"), text_of(lun, "volume")) == 0)
+		if (strcmp(plan_text(volume, "pool"), plan_text(lun, "pool")) == 0 &&
+		    strcmp(plan_text(volume, "name"), plan_text(lun, "volume")) == 0)
 			return true;
 	}
 	return false;
@@ -563,19 +455,19 @@ static void plan_cache(struct plan *plan, const char *iqn, const char *digits, c
 	const json_t *is = json_object_get(old, "write_cache");
 	bool fresh = !is_there(plan, lun);
 
-	if (wanted && strcmp(text_of(lun, "type"), "cdrom") == 0)
-		refuse(plan, "LUN %s: a CD-ROM has no write cache", digits);
+	if (wanted && strcmp(plan_text(lun, "type"), "cdrom") == 0)
+		plan_refuse(plan, "LUN %s: a CD-ROM has no write cache", digits);
 	if (!wanted || (is ? json_equal(wanted, is) : !old && fresh && json_is_true(wanted)))
 		return;
-	step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
-	     json_pack("{s:O}", "write_cache", wanted),
-	     "target %s: the write cache of LUN %s is %s", iqn, digits,
-	     json_is_true(wanted) ? "on" : "off");
+	plan_step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
+		  json_pack("{s:O}", "write_cache", wanted),
+		  "target %s: the write cache of LUN %s is %s", iqn, digits,
+		  json_is_true(wanted) ? "on" : "off");
 }
 
 static void map_lun(struct plan *plan, const char *iqn, const json_t *old, const json_t *lun)
 {
-	const char *pool = text_of(lun, "pool"), *volume = text_of(lun, "volume");
+	const char *pool = plan_text(lun, "pool"), *volume = plan_text(lun, "volume");
 	const json_t *hosts = json_object_get(lun, "hosts"), *had = json_object_get(old, "hosts");
 	json_t *type = json_object_get(lun, "type"), *mode = json_object_get(lun, "read_only");
 	int number = (int)json_integer_value(json_object_get(lun, "lun"));
@@ -583,34 +475,35 @@ static void map_lun(struct plan *plan, const char *iqn, const json_t *old, const
 
 	snprintf(digits, sizeof digits, "%d", number);
 	if (!old)
-		step(plan, "POST", "/targets/%/luns", PARTS(iqn),
-		     json_pack("{s:s,s:s,s:i,s:O*,s:O*}", "pool", pool, "volume", volume, "lun",
-			       number, "type", type, "read_only", mode),
-		     "target %s: LUN %d is %s/%s", iqn, number, pool, volume);
+		plan_step(plan, "POST", "/targets/%/luns", PARTS(iqn),
+			  json_pack("{s:s,s:s,s:i,s:O*,s:O*}", "pool", pool, "volume", volume,
+				    "lun", number, "type", type, "read_only", mode),
+			  "target %s: LUN %d is %s/%s", iqn, number, pool, volume);
 	else if (mode && !json_equal(mode, json_object_get(old, "read_only")))
-		step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
-		     json_pack("{s:O}", "read_only", mode), "target %s: LUN %d is %s", iqn, number,
-		     json_is_true(mode) ? "read only" : "writable");
+		plan_step(plan, "PATCH", "/targets/%/luns/%", PARTS(iqn, digits),
+			  json_pack("{s:O}", "read_only", mode), "target %s: LUN %d is %s", iqn,
+			  number, json_is_true(mode) ? "read only" : "writable");
 	plan_cache(plan, iqn, digits, old, lun);
 	if (hosts && !same_texts(hosts, had))
-		step(plan, "PUT", "/targets/%/luns/%/hosts", PARTS(iqn, digits),
-		     json_pack("{s:O}", "hosts", hosts), "target %s: whom LUN %d is shown to", iqn,
-		     number);
+		plan_step(plan, "PUT", "/targets/%/luns/%/hosts", PARTS(iqn, digits),
+			  json_pack("{s:O}", "hosts", hosts), "target %s: whom LUN %d is shown to",
+			  iqn, number);
 }
 
 /* A LUN that can stay where it is: the same volume as the same type of device. */
 static bool same_lun(const json_t *wanted, const json_t *there)
 {
-	const char *type = text_of(wanted, "type");
+	const char *type = plan_text(wanted, "type");
 
-	return wanted && there && strcmp(text_of(wanted, "pool"), text_of(there, "pool")) == 0 &&
-	       strcmp(text_of(wanted, "volume"), text_of(there, "volume")) == 0 &&
-	       (!*type || strcmp(type, text_of(there, "type")) == 0);
+	return wanted && there &&
+	       strcmp(plan_text(wanted, "pool"), plan_text(there, "pool")) == 0 &&
+	       strcmp(plan_text(wanted, "volume"), plan_text(there, "volume")) == 0 &&
+	       (!*type || strcmp(type, plan_text(there, "type")) == 0);
 }
 
 static void plan_luns(struct plan *plan, const char *iqn, const json_t *there, const json_t *target)
 {
-	const json_t *old = list_of(plan, there, "luns"), *new = list_of(plan, target, "luns");
+	const json_t *old = plan_list(plan, there, "luns"), *new = plan_list(plan, target, "luns");
 	size_t index;
 	json_t *lun;
 
@@ -622,15 +515,15 @@ static void plan_luns(struct plan *plan, const char *iqn, const json_t *there, c
 		if (same_lun(find_lun(new, number), lun))
 			continue;
 		snprintf(digits, sizeof digits, "%lld", (long long)number);
-		step(plan, "DELETE", "/targets/%/luns/%", PARTS(iqn, digits), NULL,
-		     "target %s: take LUN %s away", iqn, digits);
+		plan_step(plan, "DELETE", "/targets/%/luns/%", PARTS(iqn, digits), NULL,
+			  "target %s: take LUN %s away", iqn, digits);
 	}
 	json_array_foreach((json_t *)new, index, lun)
 	{
 		json_t *same = find_lun(old, json_integer_value(json_object_get(lun, "lun")));
 
 		if (!json_is_integer(json_object_get(lun, "lun")))
-			refuse(plan, "a LUN of target %s has no number", iqn);
+			plan_refuse(plan, "a LUN of target %s has no number", iqn);
 		else
 			map_lun(plan, iqn, same_lun(lun, same) ? same : NULL, lun);
 	}
@@ -639,7 +532,7 @@ static void plan_luns(struct plan *plan, const char *iqn, const json_t *there, c
 /* A rule that does not name one of the two is for any. */
 static const char *peer_of(const json_t *rule, const char *name)
 {
-	const char *text = text_of(rule, name);
+	const char *text = plan_text(rule, name);
 
 	return *text ? text : "any";
 }
@@ -660,13 +553,14 @@ static json_t *find_rule(const json_t *list, const json_t *like)
 
 static bool names_other(const json_t *rule, const json_t *there, const char *name)
 {
-	return json_object_get(rule, name) && strcmp(text_of(rule, name), text_of(there, name));
+	return json_object_get(rule, name) && strcmp(plan_text(rule, name), plan_text(there, name));
 }
 
 static void plan_rules(struct plan *plan, const char *iqn, const json_t *there,
 		       const json_t *target)
 {
-	const json_t *old = list_of(plan, there, "rules"), *new = list_of(plan, target, "rules");
+	const json_t *old = plan_list(plan, there, "rules"),
+		     *new = plan_list(plan, target, "rules");
 	size_t index;
 	json_t *rule;
 
@@ -676,18 +570,18 @@ static void plan_rules(struct plan *plan, const char *iqn, const json_t *there,
 
 		if (!same || names_other(rule, same, "chap_user") ||
 		    names_other(rule, same, "mutual_user"))
-			step(plan, "POST", "/targets/%/rules", PARTS(iqn), json_incref(rule),
-			     "target %s: allow %s from %s", iqn, peer_of(rule, "initiator"),
-			     peer_of(rule, "network"));
+			plan_step(plan, "POST", "/targets/%/rules", PARTS(iqn), json_incref(rule),
+				  "target %s: allow %s from %s", iqn, peer_of(rule, "initiator"),
+				  peer_of(rule, "network"));
 	}
 	json_array_foreach((json_t *)old, index, rule)
 	{
 		if (!find_rule(new, rule))
-			step(plan, "DELETE", "/targets/%/rules", PARTS(iqn),
-			     json_pack("{s:s,s:s}", "initiator", peer_of(rule, "initiator"),
-				       "network", peer_of(rule, "network")),
-			     "target %s: deny %s from %s", iqn, peer_of(rule, "initiator"),
-			     peer_of(rule, "network"));
+			plan_step(plan, "DELETE", "/targets/%/rules", PARTS(iqn),
+				  json_pack("{s:s,s:s}", "initiator", peer_of(rule, "initiator"),
+					    "network", peer_of(rule, "network")),
+				  "target %s: deny %s from %s", iqn, peer_of(rule, "initiator"),
+				  peer_of(rule, "network"));
 	}
 }
 
@@ -698,7 +592,7 @@ static void plan_limit(struct plan *plan, const json_t *there, const json_t *tar
 	const json_t *limit = json_object_get(target, name);
 
 	if (limit && number_of(target, name) > ISCSI_SESSION_LIMIT_MAX)
-		refuse(plan, "%s: at most %u", name, ISCSI_SESSION_LIMIT_MAX);
+		plan_refuse(plan, "%s: at most %u", name, ISCSI_SESSION_LIMIT_MAX);
 	if (limit && number_of(target, name) != number_of(there, name))
 		json_object_set(body, name, (json_t *)limit);
 }
@@ -706,26 +600,62 @@ static void plan_limit(struct plan *plan, const json_t *there, const json_t *tar
 /* Where logins are sent, how many are let in, and whether sessions are told of changes. */
 static void plan_logins(struct plan *plan, const json_t *there, const json_t *target)
 {
-	const char *iqn = text_of(target, "iqn");
+	const char *iqn = plan_text(target, "iqn");
 	const json_t *redirect = json_object_get(target, "redirect");
 	const json_t *events = json_object_get(target, "async_events");
 	char address[ISCSI_REDIRECT_MAX + 1] = "";
 	json_t *body = json_object();
 	struct err err = {0};
 
-	if (*text_of(target, "redirect") &&
-	    iscsi_redirect_check(text_of(target, "redirect"), address, &err) < 0)
-		refuse(plan, "redirect: %s", err.text);
-	if (redirect && strcmp(address, text_of(there, "redirect")) != 0)
+	if (*plan_text(target, "redirect") &&
+	    iscsi_redirect_check(plan_text(target, "redirect"), address, &err) < 0)
+		plan_refuse(plan, "redirect: %s", err.text);
+	if (redirect && strcmp(address, plan_text(there, "redirect")) != 0)
 		json_object_set_new(body, "redirect", json_string(address));
 	if (events && json_is_true(events) != json_is_true(json_object_get(there, "async_events")))
 		json_object_set(body, "async_events", (json_t *)events);
 	plan_limit(plan, there, target, "max_sessions", body);
 	plan_limit(plan, there, target, "max_sessions_per_initiator", body);
 	if (json_object_size(body))
-		step(plan, "PATCH", "/targets/%", PARTS(iqn), json_incref(body),
-		     "target %s: redirection, events and limits", iqn);
+		plan_step(plan, "PATCH", "/targets/%", PARTS(iqn), json_incref(body),
+			  "target %s: redirection, events and limits", iqn);
 	json_decref(body);
+}
+
+/* A portal group that is not mentioned where it is shown is as it was made. */
+static void plan_groups(struct plan *plan, const json_t *there, const json_t *target)
+{
+	const json_t *old = plan_list(plan, there, "groups");
+	size_t index, other;
+	json_t *group, *one;
+
+	json_array_foreach((json_t *)plan_list(plan, target, "groups"), index, group)
+	{
+		json_t *access = json_object_get(group, "access");
+		json_t *preferred = json_object_get(group, "preferred"), *body = json_object();
+		const char *is = "optimized";
+		bool was = false;
+		char digits[24];
+
+		json_array_foreach((json_t *)old, other, one)
+		{
+			if (number_of(one, "group") == number_of(group, "group")) {
+				is = plan_text(one, "access");
+				was = json_is_true(json_object_get(one, "preferred"));
+			}
+		}
+		if (access && strcmp(json_string_value(access), is) != 0)
+			json_object_set(body, "access", access);
+		if (preferred && json_is_true(preferred) != was)
+			json_object_set(body, "preferred", preferred);
+		snprintf(digits, sizeof digits, "%llu",
+			 (unsigned long long)number_of(group, "group"));
+		if (json_object_size(body))
+			plan_step(plan, "PATCH", "/targets/%/groups/%",
+				  PARTS(plan_text(target, "iqn"), digits), json_incref(body),
+				  "target %s: portal group %s", plan_text(target, "iqn"), digits);
+		json_decref(body);
+	}
 }
 
 static void plan_targets(struct plan *plan, const json_t *now, const json_t *wanted)
@@ -733,24 +663,27 @@ static void plan_targets(struct plan *plan, const json_t *now, const json_t *wan
 	size_t index;
 	json_t *target;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "targets"), index, target)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "targets"), index, target)
 	{
-		const char *iqn = text_of(target, "iqn"), *alias = text_of(target, "alias");
-		const json_t *there = find(list_of(plan, now, "targets"), target, "iqn", NULL);
+		const char *iqn = plan_text(target, "iqn"), *alias = plan_text(target, "alias");
+		const json_t *there =
+		    plan_find(plan_list(plan, now, "targets"), target, "iqn", NULL);
 
-		look_at(plan, "targets", index);
+		plan_look_at(plan, "targets", index);
 		if (!there)
-			step(plan, "POST", "/targets", PARTS(""),
-			     json_pack("{s:s,s:s*}", "iqn", iqn, "alias", *alias ? alias : NULL),
-			     "create target %s", iqn);
+			plan_step(
+			    plan, "POST", "/targets", PARTS(""),
+			    json_pack("{s:s,s:s*}", "iqn", iqn, "alias", *alias ? alias : NULL),
+			    "create target %s", iqn);
 		else if (json_object_get(target, "alias") &&
-			 strcmp(alias, text_of(there, "alias")) != 0)
-			refuse(plan, "the alias of a target does not change");
+			 strcmp(alias, plan_text(there, "alias")) != 0)
+			plan_refuse(plan, "the alias of a target does not change");
 		if (json_object_get(target, "luns"))
 			plan_luns(plan, iqn, there, target);
 		if (json_object_get(target, "rules"))
 			plan_rules(plan, iqn, there, target);
 		plan_logins(plan, there, target);
+		plan_groups(plan, there, target);
 	}
 	plan->where[0] = 0;
 }
@@ -783,7 +716,7 @@ static void plan_schedule(struct plan *plan, const json_t *there, const json_t *
 {
 	static const char *const names[] = {"volumes", "every", "keep",
 					    "prefix",  "zone",  "expendable"};
-	const char *name = text_of(schedule, "name");
+	const char *name = plan_text(schedule, "name");
 	json_t *body = json_object();
 
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
@@ -795,25 +728,25 @@ static void plan_schedule(struct plan *plan, const json_t *there, const json_t *
 	}
 	if (!there) {
 		json_object_set_new(body, "name", json_string(name));
-		step(plan, "POST", "/snapshot-schedules", PARTS(""), json_incref(body),
-		     "create snapshot schedule %s", name);
+		plan_step(plan, "POST", "/snapshot-schedules", PARTS(""), json_incref(body),
+			  "create snapshot schedule %s", name);
 	} else if (json_object_size(body)) {
-		step(plan, "PATCH", "/snapshot-schedules/%", PARTS(name), json_incref(body),
-		     "change snapshot schedule %s", name);
+		plan_step(plan, "PATCH", "/snapshot-schedules/%", PARTS(name), json_incref(body),
+			  "change snapshot schedule %s", name);
 	}
 	json_decref(body);
 }
 
 static void plan_schedules(struct plan *plan, const json_t *now, const json_t *wanted)
 {
-	const json_t *current = list_of(plan, now, "schedules");
+	const json_t *current = plan_list(plan, now, "schedules");
 	size_t index;
 	json_t *schedule;
 
-	json_array_foreach((json_t *)list_of(plan, wanted, "schedules"), index, schedule)
+	json_array_foreach((json_t *)plan_list(plan, wanted, "schedules"), index, schedule)
 	{
-		look_at(plan, "schedules", index);
-		plan_schedule(plan, find(current, schedule, "name", NULL), schedule);
+		plan_look_at(plan, "schedules", index);
+		plan_schedule(plan, plan_find(current, schedule, "name", NULL), schedule);
 	}
 	plan->where[0] = 0;
 }
@@ -823,7 +756,7 @@ static void plan_schedules(struct plan *plan, const json_t *now, const json_t *w
 static void plan_isns(struct plan *plan, const json_t *now, const json_t *wanted)
 {
 	const json_t *isns = json_object_get(wanted, "isns"), *there = json_object_get(now, "isns");
-	const char *server = text_of(isns, "server"), *old = text_of(there, "server");
+	const char *server = plan_text(isns, "server"), *old = plan_text(there, "server");
 	struct iscsi_isns_options one = {.port = 0}, other = {.port = 0};
 	json_t *port = json_object_get(isns, "esi_port");
 	struct err err = {0};
@@ -831,11 +764,11 @@ static void plan_isns(struct plan *plan, const json_t *now, const json_t *wanted
 	if (!isns)
 		return;
 	if (!*server && *old)
-		step(plan, "DELETE", "/isns", PARTS(""), NULL, "no iSNS server");
+		plan_step(plan, "DELETE", "/isns", PARTS(""), NULL, "no iSNS server");
 	if (!*server)
 		return;
 	if (iscsi_isns_parse(server, &one, &err) < 0) {
-		refuse(plan, "isns.server: %s", err.text);
+		plan_refuse(plan, "isns.server: %s", err.text);
 		return;
 	}
 	if (*old && iscsi_isns_parse(old, &other, &err) == 0 &&
@@ -844,8 +777,9 @@ static void plan_isns(struct plan *plan, const json_t *now, const json_t *wanted
 		return;
 	if (!port)
 		port = json_object_get(there, "esi_port");
-	step(plan, "PUT", "/isns", PARTS(""),
-	     json_pack("{s:s,s:O*}", "server", server, "esi_port", port), "iSNS server %s", server);
+	plan_step(plan, "PUT", "/isns", PARTS(""),
+		  json_pack("{s:s,s:O*}", "server", server, "esi_port", port), "iSNS server %s",
+		  server);
 }
 
 static void prune_list(struct plan *plan, const json_t *now, const json_t *wanted, const char *list,
@@ -854,11 +788,11 @@ static void prune_list(struct plan *plan, const json_t *now, const json_t *wante
 	size_t index;
 	json_t *item;
 
-	json_array_foreach((json_t *)list_of(plan, now, list), index, item)
+	json_array_foreach((json_t *)plan_list(plan, now, list), index, item)
 	{
-		if (!find(list_of(plan, wanted, list), item, key, NULL))
-			step(plan, "DELETE", pattern, PARTS(text_of(item, key)), NULL,
-			     "delete %s %s", what, text_of(item, key));
+		if (!plan_find(plan_list(plan, wanted, list), item, key, NULL))
+			plan_step(plan, "DELETE", pattern, PARTS(plan_text(item, key)), NULL,
+				  "delete %s %s", what, plan_text(item, key));
 	}
 }
 
@@ -869,7 +803,7 @@ json_t *plan_make(const json_t *current, const json_t *wanted, bool prune, struc
 	if (plan_check(wanted, err) < 0)
 		return NULL;
 	plan.steps = json_array();
-	plan.volumes = list_of(&plan, current, "volumes");
+	plan.volumes = plan_list(&plan, current, "volumes");
 	plan_pools(&plan, current, wanted);
 	plan_hosts(&plan, current, wanted);
 	plan_volumes(&plan, current, wanted);
@@ -884,6 +818,10 @@ json_t *plan_make(const json_t *current, const json_t *wanted, bool prune, struc
 	plan_targets(&plan, current, wanted);
 	plan_schedules(&plan, current, wanted);
 	plan_isns(&plan, current, wanted);
+	plan_settings(&plan, current, wanted);
+	if (prune && json_object_get(wanted, "alert_channels"))
+		prune_list(&plan, current, wanted, "alert_channels", "alert channel", "name",
+			   "/alert-channels/%");
 	if (prune)
 		prune_list(&plan, current, wanted, "targets", "target", "iqn", "/targets/%");
 	if (prune)

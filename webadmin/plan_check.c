@@ -9,7 +9,7 @@
  * rather than passed over, for it is mostly a slip of the pen, and its author believes that it was
  * carried out. */
 
-enum kind { TEXT, NUMBER, SIZE, SWITCH, TEXTS, DEVICES, OBJECT, OBJECTS };
+enum kind { TEXT, NUMBER, SIZE, SWITCH, TEXTS, DEVICES, NOTES, OBJECT, OBJECTS };
 
 struct member {
 	const char *name; /* NULL ends the list */
@@ -35,20 +35,20 @@ struct member {
 		NULL, TEXT, false, NULL                                                            \
 	}
 
-static const struct member pool_members[] = {MUST("name", TEXT), MAY("watermarks", TEXT),
-					     MAY("devices", DEVICES), END};
-static const struct member host_members[] = {MUST("name", TEXT), MAY("initiators", TEXTS), END};
-static const struct member volume_members[] = {MUST("pool", TEXT),
-					       MUST("name", TEXT),
-					       MUST("size_bytes", SIZE),
-					       MAY("checksum", TEXT),
-					       MAY("mirror", SWITCH),
-					       MAY("reserve_bytes", SIZE),
-					       MAY("quota_bytes", SIZE),
-					       MAY("iops_limit", NUMBER),
-					       MAY("bandwidth_limit_bytes", SIZE),
-					       MAY("burst_ms", NUMBER),
-					       END};
+static const struct member pool_members[] = {MUST("name", TEXT),
+					     MAY("watermarks", TEXT),
+					     MAY("scrub_every", TEXT),
+					     MAY("undelete_hours", NUMBER),
+					     MAY("devices", DEVICES),
+					     MAY("metadata", NOTES),
+					     END};
+static const struct member host_members[] = {MUST("name", TEXT), MAY("initiators", TEXTS),
+					     MAY("metadata", NOTES), END};
+static const struct member volume_members[] = {
+    MUST("pool", TEXT),       MUST("name", TEXT),        MUST("size_bytes", SIZE),
+    MAY("checksum", TEXT),    MAY("mirror", SWITCH),     MAY("reserve_bytes", SIZE),
+    MAY("quota_bytes", SIZE), MAY("iops_limit", NUMBER), MAY("bandwidth_limit_bytes", SIZE),
+    MAY("burst_ms", NUMBER),  MAY("metadata", NOTES),    END};
 static const struct member client_members[] = {
     MUST("client", TEXT),  MAY("read_only", SWITCH), MAY("insecure", SWITCH), MAY("squash", TEXT),
     MAY("security", TEXT), MAY("anon_uid", NUMBER),  MAY("anon_gid", NUMBER), END};
@@ -59,10 +59,12 @@ static const struct member share_members[] = {MUST("pool", TEXT),
 					      MAY("versions", TEXTS),
 					      MAY("snapshots", TEXT),
 					      HOLDS("rules", OBJECTS, client_members),
+					      MAY("metadata", NOTES),
 					      END};
-static const struct member directory_members[] = {MUST("name", TEXT), MAY("path", TEXT),
-						  MAY("versions", TEXTS),
-						  HOLDS("rules", OBJECTS, client_members), END};
+static const struct member directory_members[] = {
+    MUST("name", TEXT),     MAY("path", TEXT),
+    MAY("versions", TEXTS), HOLDS("rules", OBJECTS, client_members),
+    MAY("metadata", NOTES), END};
 static const struct member lun_members[] = {
     MUST("lun", NUMBER), MUST("pool", TEXT),       MUST("volume", TEXT),       MAY("hosts", TEXTS),
     MAY("type", TEXT),   MAY("read_only", SWITCH), MAY("write_cache", SWITCH), END};
@@ -73,6 +75,8 @@ static const struct member rule_members[] = {MAY("initiator", TEXT),
 					     MAY("mutual_user", TEXT),
 					     MAY("mutual_secret", TEXT),
 					     END};
+static const struct member group_members[] = {MUST("group", NUMBER), MAY("access", TEXT),
+					      MAY("preferred", SWITCH), END};
 static const struct member target_members[] = {MUST("iqn", TEXT),
 					       MAY("alias", TEXT),
 					       MAY("redirect", TEXT),
@@ -81,11 +85,29 @@ static const struct member target_members[] = {MUST("iqn", TEXT),
 					       MAY("max_sessions_per_initiator", NUMBER),
 					       HOLDS("luns", OBJECTS, lun_members),
 					       HOLDS("rules", OBJECTS, rule_members),
+					       HOLDS("groups", OBJECTS, group_members),
+					       MAY("metadata", NOTES),
 					       END};
 static const struct member isns_members[] = {MUST("server", TEXT), MAY("esi_port", NUMBER), END};
 static const struct member schedule_members[] = {
-    MUST("name", TEXT),  MUST("volumes", TEXTS), MUST("every", TEXT),       MAY("keep", TEXT),
-    MAY("prefix", TEXT), MAY("zone", TEXT),      MAY("expendable", SWITCH), END};
+    MUST("name", TEXT),        MUST("volumes", TEXTS), MUST("every", TEXT),
+    MAY("keep", TEXT),         MAY("prefix", TEXT),    MAY("zone", TEXT),
+    MAY("expendable", SWITCH), MAY("metadata", NOTES), END};
+static const struct member alert_rule_members[] = {MUST("rule", TEXT),
+						   MAY("enabled", SWITCH),
+						   MAY("severity", TEXT),
+						   MAY("after_seconds", NUMBER),
+						   MAY("clear_seconds", NUMBER),
+						   MAY("level", NUMBER),
+						   END};
+static const struct member channel_members[] = {
+    MUST("name", TEXT),     MUST("kind", TEXT),     MAY("url", TEXT),
+    MAY("preset", TEXT),    MAY("from", TEXT),      MAY("to", TEXTS),
+    MAY("user", TEXT),      MAY("secret", TEXT),    MAY("tls", SWITCH),
+    MAY("audit", SWITCH),   MAY("language", TEXT),  MAY("severity", TEXT),
+    MAY("enabled", SWITCH), MAY("metadata", NOTES), END};
+static const struct member ups_members[] = {MUST("host", TEXT), MAY("ups", TEXT),
+					    MAY("port", NUMBER), MAY("shutdown_at", TEXT), END};
 static const struct member document_members[] = {MUST("version", NUMBER),
 						 MAY("note", TEXT),
 						 HOLDS("pools", OBJECTS, pool_members),
@@ -96,6 +118,10 @@ static const struct member document_members[] = {MUST("version", NUMBER),
 						 HOLDS("targets", OBJECTS, target_members),
 						 HOLDS("schedules", OBJECTS, schedule_members),
 						 HOLDS("isns", OBJECT, isns_members),
+						 HOLDS("alert_rules", OBJECTS, alert_rule_members),
+						 HOLDS("alert_channels", OBJECTS, channel_members),
+						 MAY("slow_limit", TEXT),
+						 HOLDS("ups", OBJECT, ups_members),
 						 END};
 
 #define PATH_MAX_HERE 200
@@ -132,6 +158,25 @@ static int check_list(const json_t *list, const struct member *member, const cha
 	return 0;
 }
 
+/* Texts by name; how long they may be is the step's to say. */
+static int check_notes(const json_t *notes, const char *path, struct err *err)
+{
+	const char *name;
+	json_t *text;
+
+	if (!json_is_object(notes))
+		return refuse(err, path, "this has to be an object of texts by name");
+	json_object_foreach((json_t *)notes, name, text)
+	{
+		char inner[PATH_MAX_HERE];
+
+		snprintf(inner, sizeof inner, "%.90s.%.100s", path, name);
+		if (!json_is_string(text))
+			return refuse(err, inner, "this has to be a text");
+	}
+	return 0;
+}
+
 static int check_value(const json_t *value, const struct member *member, const char *path,
 		       struct err *err)
 {
@@ -149,6 +194,8 @@ static int check_value(const json_t *value, const struct member *member, const c
 	case SWITCH:
 		return json_is_boolean(value) ? 0
 					      : refuse(err, path, "this has to be true or false");
+	case NOTES:
+		return check_notes(value, path, err);
 	case OBJECT:
 		return check_object(value, member->members, path, err);
 	default:

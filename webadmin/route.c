@@ -943,6 +943,7 @@ static const struct route table[] = {
      "Name a group of initiators",
      BODY({"name", FIELD_TEXT, true, "letters, digits, - _ ."},
 	  {"initiators", FIELD_TEXTS, false, "names of initiators"})},
+    {"GET", V1 "/hosts/{host}", api_host_show, ROLE_VIEWER, 0, "One host group", NULL, "Host"},
     {"PATCH", V1 "/hosts/{host}", api_host_change, ROLE_PROVISIONER, ROUTE_CHANGE | ROUTE_DRY_DIFF,
      "Add initiators to a host group, or take some out",
      BODY({"add", FIELD_TEXTS, false, "names of initiators"},

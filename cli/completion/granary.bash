@@ -34,7 +34,7 @@ _granary()
 	discovery) list="show require open" ;;
 	isns) list="show set remove" ;;
 	metadata) list="show set" ;;
-	host) list="create list add remove delete" ;;
+	host) list="create list show add remove delete" ;;
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	slow) list="list set" ;;

@@ -17,6 +17,8 @@ import tap  # pylint: disable=wrong-import-position
 
 V1 = "/api/v1"
 IQN = "iqn.2026-11.org.granary:vm"
+NOTED = ("pools/tank", "volumes/tank/second", "shares/tank/iso", f"targets/{IQN}", "hosts/cluster",
+         "snapshot-schedules/nightly", "alert-channels/mail")
 
 
 def fill(daemon):
@@ -51,6 +53,28 @@ def fill(daemon):
     daemon.good("POST", f"{V1}/snapshot-schedules", {"name": "often", "volumes": ["tank/vm"],
                                                      "every": "15m", "prefix": "often"})
     daemon.good("PUT", f"{V1}/isns", {"server": "127.0.0.1:1", "esi_port": 9})
+    watch(daemon)
+
+
+def watch(daemon):
+    """What watches over the box, and what is noted of its objects."""
+    daemon.good("PATCH", f"{V1}/pools/tank", {"scrub_every": "weekly", "undelete_hours": 7})
+    daemon.good("PATCH", f"{V1}/targets/{IQN}/groups/1", {"access": "standby", "preferred": True})
+    daemon.good("PATCH", f"{V1}/alert-rules/pool-nearly-full", {"severity": "warning",
+                                                                "after": "90s"})
+    daemon.good("PATCH", f"{V1}/alert-rules/pool-full", {"enabled": False})
+    daemon.good("POST", f"{V1}/alert-channels", {"name": "log", "kind": "syslog", "audit": True,
+                                                 "url": "udp://127.0.0.1:9", "severity": "info"})
+    daemon.good("POST", f"{V1}/alert-channels", {
+        "name": "mail", "kind": "email", "url": "smtps://mail.example.org:465", "tls": True,
+        "from": "box@example.org", "to": ["a@example.org", "b@example.org"], "language": "zh-CN",
+        "enabled": False})
+    daemon.good("PATCH", f"{V1}/slow", {"limit": "250ms"})
+    daemon.good("PUT", f"{V1}/ups", {"host": "127.0.0.1", "ups": "rack", "port": 9,
+                                     "shutdown_at": "120"})
+    for path in NOTED:
+        daemon.good("PUT", f"{V1}/metadata", {"object": f"{V1}/{path}", "metadata": {
+            "owner": path, "ticket": "77"}})
 
 
 def write(folder, document):
@@ -66,7 +90,7 @@ def same_box(points, daemon, folder):
     points.point(out.returncode == 0 and document["version"] == 1 and
                  {"name": "iso", "pool": "tank", "quota_bytes": 100 << 20, "mirror": False,
                   "versions": ["3", "4.1"], "snapshots": "none",
-                  "rules": document["shares"][0]["rules"]} == document["shares"][0] and
+                  "metadata": {"owner": "shares/tank/iso", "ticket": "77"}, "rules": document["shares"][0]["rules"]} == document["shares"][0] and
                  [(lun["lun"], lun["type"], lun["read_only"])
                   for lun in document["targets"][0]["luns"]] ==
                  [(0, "disk", False), (7, "disk", False), (8, "cdrom", True), (9, "disk", True)] and
@@ -86,7 +110,8 @@ def same_box(points, daemon, folder):
                  document["schedules"] == [
                      {"name": "nightly", "volumes": ["tank/vm", "tank/second"], "every": "30 2 * * *",
                       "keep": "last=2,daily=7", "prefix": "auto", "zone": "Asia/Shanghai",
-                      "expendable": True},
+                      "expendable": True, "metadata": {"owner": "snapshot-schedules/nightly",
+                                                       "ticket": "77"}},
                      {"name": "often", "volumes": ["tank/vm"], "every": "15m", "keep": "all",
                       "prefix": "often", "zone": "", "expendable": False}] and
                  "Secrets are not in this document" in document["note"],
@@ -205,11 +230,63 @@ def care(points, daemon, folder):
     same_after(points, daemon, folder, document, 5, "and back again")
 
 
+def watched(points, daemon, folder):
+    """What watches over the box, and what is noted of objects, follow a document too."""
+    document = daemon.good("GET", f"{V1}/configuration")
+    points.point(document["pools"] == [{"name": "tank", "watermarks": "80,90,95",
+                                        "scrub_every": "weekly", "undelete_hours": 7,
+                                        "metadata": {"owner": "pools/tank", "ticket": "77"}}] and
+                 document["targets"][0]["groups"] == [{"group": 1, "access": "standby",
+                                                       "preferred": True}] and
+                 [(rule["rule"], rule["enabled"], rule["severity"], rule["after_seconds"])
+                  for rule in document["alert_rules"]] ==
+                 [("pool-full", False, "critical", 0), ("pool-nearly-full", True, "warning", 90)]
+                 and document["alert_channels"] == [
+                     {"name": "log", "kind": "syslog", "audit": True, "url": "udp://127.0.0.1:9",
+                      "language": "en", "severity": "info", "enabled": True},
+                     {"name": "mail", "kind": "email", "url": "smtps://mail.example.org:465",
+                      "from": "box@example.org", "to": ["a@example.org", "b@example.org"],
+                      "user": "", "tls": True, "language": "zh-CN", "severity": "warning",
+                      "enabled": False, "metadata": {"owner": "alert-channels/mail",
+                                                     "ticket": "77"}}] and
+                 document["slow_limit"] == "250ms" and document["ups"] == {
+                     "host": "127.0.0.1", "ups": "rack", "port": 9, "shutdown_at": "120"},
+                 "settings of pools, portal groups, alerts, slow commands and the UPS are exported",
+                 document)
+    wanted = json.loads(json.dumps(document))
+    wanted["pools"][0].update(scrub_every="none", undelete_hours=0, metadata={"rack": "3"})
+    wanted["targets"][0]["groups"][0].update(access="optimized", preferred=False)
+    wanted["alert_rules"] = [{"rule": "pool-full", "enabled": True},
+                             {"rule": "pool-nearly-full", "severity": "info", "clear_seconds": 7},
+                             {"rule": "pool-waiting", "after_seconds": 10}]  # as it is
+    wanted["alert_channels"][0]["audit"] = False
+    wanted["alert_channels"][1].update(to=["c@example.org"], metadata={})
+    wanted["slow_limit"] = "none"
+    wanted["ups"] = {"host": ""}
+    now = same_after(points, daemon, folder, wanted, 10, "they are changed")
+    del wanted["alert_channels"][1]["metadata"]
+    wanted["alert_rules"] = [{"rule": "pool-nearly-full", "enabled": True, "severity": "info",
+                              "after_seconds": 90, "clear_seconds": 7}]
+    points.point(now == wanted, "to what the document says", [now, wanted])
+    document["alert_rules"][1]["clear_seconds"] = 30
+    same_after(points, daemon, folder, document, 10, "and back again")
+    points.point(daemon.good("GET", f"{V1}/configuration") == document, "whole")
+    for wrong, says in ((("alert_rules", [{"rule": "nothing"}]), "there is no alert rule nothing"),
+                        (("alert_channels", [{"name": "log", "kind": "snmp"}]), "the kind of a"),
+                        (("hosts", [{"name": "cluster", "metadata": {"x": 1}}]),
+                         "hosts[0].metadata.x: this has to be a text")):
+        reply = daemon.call("PUT", f"{V1}/configuration", {"document": {"version": 1,
+                                                                        wrong[0]: wrong[1]}})
+        points.point(reply["status"] == 422 and says in reply["body"]["detail"], f"refused: {says}",
+                     reply)
+
+
 def spelled(points, daemon, folder):
     """The same thing said in other words asks for nothing."""
     before = daemon.good("GET", f"{V1}/configuration")
     done = daemon.granary("apply", write(folder, {
-        "version": 1, "isns": {"server": "127.0.0.1:1"},
+        "version": 1, "isns": {"server": "127.0.0.1:1"}, "slow_limit": "250ms",
+        "alert_channels": [{"name": "log", "kind": "syslog"}],
         "targets": [{"iqn": IQN, "redirect": "10.0.0.9"}],
         "schedules": [{"name": "nightly", "volumes": ["tank/second", "tank/vm"],
                        "every": "30 2 * * *", "keep": "daily=7,last=2"}]}))
@@ -242,7 +319,8 @@ volumes:
     done = daemon.granary("apply", path)
     now = daemon.good("GET", f"{V1}/configuration")
     points.point(done.returncode == 0 and
-                 {"name": "attic", "watermarks": "70,80,90"} in now["pools"] and
+                 [pool["watermarks"] for pool in now["pools"] if pool["name"] == "attic"] ==
+                 ["70,80,90"] and
                  [volume["name"] for volume in now["volumes"] if volume["pool"] == "attic"] ==
                  ["0815", "no"], "one with devices is made; names are texts without quotes", done)
     points.point(daemon.granary("apply", path).stdout == "nothing to do\n", "once")
@@ -367,6 +445,7 @@ def test(points):
             rules(points, other, folder, document)
             modes(points, other, folder)
             care(points, other, folder)
+            watched(points, other, folder)
             spelled(points, other, folder)
             pools(points, other, folder)
             broken(points, other, folder)

@@ -48,6 +48,7 @@ LEFT_OUT = {
     "GET /api/v1/snapshot-schedules/{schedule}": DETAIL,
     "GET /api/v1/alerts/{id}": DETAIL,
     "GET /api/v1/alert-channels/{channel}": DETAIL,
+    "GET /api/v1/hosts/{host}": DETAIL,
     "GET /api/v1/targets/{iqn}/rules": "the target that the pages show has them",
     "GET /api/v1/targets/{iqn}/luns": "the target that the pages show has them",
     "GET /api/v1/replica/groups/{group}": DETAIL,
