@@ -273,6 +273,7 @@ int run_isns_remove(struct command *command);
 int run_metadata_show(struct command *command);
 int run_metadata_set(struct command *command);
 int run_host_create(struct command *command);
+int run_log_list(struct command *command);
 int run_host_list(struct command *command);
 int run_host_show(struct command *command);
 int run_host_add(struct command *command);

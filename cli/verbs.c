@@ -1631,6 +1631,18 @@ static const struct verb table[] = {
      "PATCH /api/v1/slow",
      run_slow_set},
 
+    {"log",
+     "list",
+     "",
+     0,
+     0,
+     {{"severity", "LEAST", "error, warning, notice, info or debug (debug)"},
+      {"lines", "N", "how many, 1 to 1000 (200)"}},
+     "List the last lines of the daemon's log, as they are kept in memory",
+     "granary log list --severity warning",
+     "GET /api/v1/logs",
+     run_log_list},
+
     {"setup",
      "code",
      "",

@@ -321,6 +321,7 @@ void api_discovery_clear(struct api_request *request);
 void api_isns_show(struct api_request *request);
 void api_isns_set(struct api_request *request);
 void api_isns_remove(struct api_request *request);
+void api_log_list(struct api_request *request);
 void api_host_list(struct api_request *request);
 void api_host_show(struct api_request *request);
 void api_host_create(struct api_request *request);

@@ -513,6 +513,10 @@ static const struct object objects[] = {
        "version, command: the procedure or what the COMPOUND did, operation: which of them took "
        "longest); initiator: its name, or the NFS client's address; waited_for: initiator, queue, "
        "engine, device or share, each of which has its _ms"}}},
+    {"Log",
+     "Lines of the daemon's log",
+     {{"lines", FIELD_OBJECTS, true,
+       "the oldest first: at (RFC 3339), severity (error, warning, notice, info or debug), text"}}},
     {"Job",
      "Long work",
      {{"id", FIELD_TEXT, true},

@@ -187,6 +187,10 @@ static const struct route table[] = {
     {"GET", V1 "/audit/check", api_audit_check, ROLE_OPERATOR, 0,
      "Does the audit log's chain of hashes hold?", NULL, "AuditCheck"},
 
+    {"GET", V1 "/logs", api_log_list, ROLE_ADMIN, 0,
+     "The last lines of the daemon's log, the oldest first: ?lines=1 to 1000 (200), ?severity= the "
+     "least (debug)",
+     NULL, "Log"},
     {"GET", V1 "/support/bundle", api_support_bundle, ROLE_ADMIN, ROUTE_FILE | ROUTE_AUDIT,
      "What is needed to find a fault, without secrets, as a gzip'ed tar"},
 

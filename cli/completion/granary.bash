@@ -19,7 +19,7 @@ _granary()
 	--*-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
 	esac
 	if [ -z "$noun" ]; then
-		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns metadata host initiator session slow setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
+		list="disk pool volume bin snapshot provision alert share directory target lun discovery isns metadata host initiator session slow log setup appliance account token audit replica export diff apply status ups network support config completion help $globals"
 	elif [ -z "$verb" ]; then case $noun in
 	disk) list="list health" ;;
 	pool) list="create import list show set add evacuate remove online offline replace grow rename check prove scrub findings export delete" ;;
@@ -38,6 +38,7 @@ _granary()
 	initiator) list="list" ;;
 	session) list="list drop" ;;
 	slow) list="list set" ;;
+	log) list="list" ;;
 	setup) list="code" ;;
 	appliance) list="show network confirm revert time name restart poweroff release upload update cancel rollback" ;;
 	account) list="list create change delete" ;;
@@ -150,6 +151,7 @@ _granary()
 	"host delete") list="--dry-run $globals" ;;
 	"session drop") list="--dry-run $globals" ;;
 	"slow set") list="--dry-run $globals" ;;
+	"log list") list="--severity --lines $globals" ;;
 	"appliance network") list="--dry-run $globals" ;;
 	"appliance confirm") list="--dry-run $globals" ;;
 	"appliance revert") list="--dry-run $globals" ;;

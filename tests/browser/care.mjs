@@ -324,6 +324,15 @@ async function configuration() {
 	const [bundle] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
 	const head = readFileSync(await bundle.path()).subarray(0, 2);
 	point(head[0] === 0x1f && head[1] === 0x8b, "a support bundle comes with a click", bundle.suggestedFilename());
+	const log = page.getByRole("table", { name: "Log" }), said = log.getByRole("row", { name: /volume tank\/from-yaml created/ });
+	await said.waitFor();
+	point(/Notice/.test(await said.innerText()), "the daemon's log is on the page", await said.innerText());
+	await page.getByLabel("At least").selectOption("error");
+	await said.waitFor({ state: "detached" });
+	point(true, "and without what is less severe than is asked for");
+	await page.getByLabel("At least").selectOption("info");
+	await said.waitFor();
+	await everyLook("log", "table", "日志");
 }
 
 /** Commands of SCSI and requests of NFS in one list, here as if there had been one of each. */
@@ -335,9 +344,9 @@ async function slowOnes() {
 	];
 	await page.route("**/api/v1/slow", (one) => one.fulfill({ json: { limit_ms: 500, seen: 2, commands } }));
 	await open("support");
-	const row = page.getByRole("row", { name: /192\.0\.2\.7/ });
+	const slow = page.getByRole("table", { name: "Slow commands and NFS requests" }), row = slow.getByRole("row", { name: /192\.0\.2\.7/ });
 	await row.waitFor();
-	const text = await row.innerText(), other = await page.getByRole("row", { name: /org\.example:a/ }).innerText();
+	const text = await row.innerText(), other = await slow.getByRole("row", { name: /org\.example:a/ }).innerText();
 	point(/tank\/isos/.test(text) && /NFSv4\.1 READ/.test(text) && /4(\.0)? s/.test(text) && /Share/.test(text) && await row.getByTitle("SEQUENCE PUTFH READ, 64 KiB read or written").count() === 1
 		&& await row.getByRole("link", { name: "tank/isos" }).getAttribute("href") === "#/shares/tank/isos", "a slow request of NFS is listed with its client, its share and what it waited for", text);
 	point(/tank\/disk/.test(other) && /WRITE\(10\)/.test(other) && /Devices/.test(other), "beside a slow command", other);

@@ -164,6 +164,36 @@ def by_web(points, front, admin, token, secrets):
                  "and it is in the audit log", rows[:3])
 
 
+def log_lines(points, daemon, front, token, secrets):
+    """The log by itself: the last lines, by severity, without secrets."""
+    admin = front.client(token=token)
+    made = admin.call("POST", f"{V1}/tokens", {"name": "reader", "role": "operator"})
+    points.point(front.client(token=made.body["token"]).call("GET", f"{V1}/logs").status == 403,
+                 "the log is an administrator's")
+    daemon.good("POST", f"{V1}/volumes", {"pool": "tank", "name": "logged", "size": "1M"})
+    reply = admin.call("GET", f"{V1}/logs?lines=1000")
+    lines = reply.body["lines"]
+    points.point(reply.status == 200 and lines[-1]["text"] == "volume tank/logged created" and
+                 lines[-1]["severity"] == "notice" and
+                 all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["at"])
+                     for line in lines) and len(lines) > 10, "and has what was said last", lines[-3:])
+    # That one is a volume's name here, which every list shows.
+    hidden = {what: secret for what, secret in secrets.items() if what != "CHAP secret"}
+    found = leaks({"the log": json.dumps(lines).encode()}, hidden)
+    points.point(not found, "without what was planted", found)
+    less = admin.call("GET", f"{V1}/logs?severity=warning&lines=1000").body["lines"]
+    points.point(less == [line for line in lines if line["severity"] in ("error", "warning")],
+                 "what is less severe is left out", less)
+    points.point(admin.call("GET", f"{V1}/logs?lines=3").body["lines"] == lines[-3:],
+                 "a few of them", lines[-3:])
+    for query in ("lines=0", "lines=1001", "lines=x", "severity=loud", "severity="):
+        points.point(admin.call("GET", f"{V1}/logs?{query}").body.get("code") == "bad_query",
+                     f"refused: {query}")
+    said = daemon.granary("log", "list", "--lines", "2")
+    points.point(said.returncode == 0 and said.stdout.splitlines()[-1].endswith(lines[-1]["text"])
+                 and len(said.stdout.splitlines()) == 3, "granary log list", said)
+
+
 def without_daemon(points, folder, daemon):
     path = os.path.join(folder, "alone.tar.gz")
     done = daemon.granary("support", "bundle", path, "-o", "json")
@@ -203,6 +233,7 @@ def test(points):
                        "session": admin.cookie, **key_lines(daemon.state)}
             by_command(points, daemon, folder, secrets)
             by_web(points, front, admin, token, secrets)
+            log_lines(points, daemon, front, token, secrets)
         finally:
             if front:
                 front.stop()

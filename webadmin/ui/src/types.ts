@@ -162,4 +162,6 @@ export interface SlowCommand {
 	share: string; version: string; command: string; operation: string; lba: number; blocks: number; bytes: number; total_ms: number; waited_for: SlowPart; aborted: boolean;
 	initiator_ms: number; queue_ms: number; engine_ms: number; device_ms: number; share_ms: number;
 }
+export interface LogLine { at: string; severity: "error" | "warning" | "notice" | "info" | "debug"; text: string }
+export interface Log { lines: LogLine[] }
 export interface Slow { limit_ms: number; seen: number; commands: SlowCommand[] }

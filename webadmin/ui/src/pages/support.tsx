@@ -2,12 +2,12 @@
 // Why is it slow? What the last slow commands waited for, all together and one by one.
 import { useState } from "preact/hooks";
 import { call, can, download } from "../api";
-import { bytes, clock, number } from "../format";
+import { bytes, clock, number, time } from "../format";
 import { useResource } from "../live";
-import { Badge, Button, Card, Empty, FormDialog, Input, notice, Page, Table, Trouble, useAction, Waiting } from "../parts";
+import { Badge, Button, Card, Empty, FormDialog, Input, notice, Page, Select, Table, Trouble, useAction, Waiting } from "../parts";
 import { to } from "../route";
 import { t } from "../text";
-import type { Slow, SlowCommand, SlowPart } from "../types";
+import type { Log, LogLine, Slow, SlowCommand, SlowPart } from "../types";
 
 const parts: SlowPart[] = ["device", "engine", "share", "queue", "initiator"];
 const names = (): Record<SlowPart, string> => ({ device: t("slow.device"), engine: t("slow.engine"), share: t("slow.share"), queue: t("slow.queue"), initiator: t("slow.initiator") });
@@ -91,6 +91,28 @@ function Bundle() {
 	);
 }
 
+/** The daemon's own log, the newest line first. */
+function Logs() {
+	const [least, setLeast] = useState("info");
+	const { data, problem } = useResource<Log>(can("admin") ? `/logs?lines=500&severity=${least}` : null);
+	const severities: Record<LogLine["severity"], string> = { error: t("logs.error"), warning: t("logs.warning"), notice: t("logs.notice"), info: t("logs.info"), debug: t("logs.debug") };
+	if (!can("admin")) return null;
+	const lines = data && data.lines.map((line, number) => ({ ...line, number })).reverse();
+	return (
+		<Card title={t("logs.title")}>
+			<p class="prose small">{t("logs.text")}</p>
+			<Select label={t("logs.least")} value={least} onValue={setLeast} options={(["error", "warning", "notice", "info"] as const).map((one) => [one, severities[one]])} />
+			{!lines ? <Waiting problem={problem} /> : lines.length === 0 ? <Empty icon="check" title={t("logs.none")} text={t("logs.noneText")} /> : (
+				<Table caption={t("logs.title")} rows={lines} id={(row) => row.number} find={(row) => `${row.severity} ${row.text}`} columns={[
+					{ key: "at", title: t("audit.time"), text: (row) => row.number, show: (row) => time(row.at) },
+					{ key: "severity", title: t("logs.severity"), text: (row) => severities[row.severity], show: (row) => <Badge tone={row.severity === "error" ? "bad" : row.severity === "warning" ? "warn" : "quiet"}>{severities[row.severity]}</Badge> },
+					{ key: "text", title: t("logs.line"), text: (row) => row.text, show: (row) => <span class="name">{row.text}</span> },
+				]} />
+			)}
+		</Card>
+	);
+}
+
 export function Support() {
 	const { data, problem } = useResource<Slow>("/slow");
 	const [setting, setSetting] = useState(false);
@@ -100,6 +122,7 @@ export function Support() {
 				<Card><Empty icon="check" title={t("slow.none")} text={t("slow.noneText")} /></Card>
 			) : <><Verdict list={data.commands} /><List list={data.commands} /></>}
 			<Bundle />
+			<Logs />
 			{setting && data && <Limit now={data.limit_ms} onClose={() => setSetting(false)} />}
 		</Page>
 	);
