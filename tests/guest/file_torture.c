@@ -101,7 +101,8 @@ static void __attribute__((noreturn, format(printf, 1, 2))) stop(const char *for
 
 	printf("seed %llu, the last operations:\n", (unsigned long long)seed);
 	for (uint64_t i = first; i <= steps; i++)
-		printf("  %llu: %s\n", (unsigned long long)i, log_lines[i % LOG_LINES]);
+		if (log_lines[i % LOG_LINES][0])
+			printf("  %llu: %s\n", (unsigned long long)i, log_lines[i % LOG_LINES]);
 	printf("file_torture: step %llu: ", (unsigned long long)steps);
 	va_start(args, format);
 	vprintf(format, args);
@@ -134,12 +135,41 @@ static double now(void)
 }
 
 /* ---- the model ---- */
+/* Whose the difference is, as far as another read past this machine's cache tells. */
+static const char *of_server(const struct file *file, const uint8_t *found, uint64_t at,
+			     uint64_t length)
+{
+	int fd = open(file->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	uint8_t *again = aligned_alloc(BLOCK, most + BLOCK);
+	uint64_t start = at - at % BLOCK, count = 0;
+	ssize_t more = 1;
+
+	if (fd < 0 || !again)
+		return "it can not be read past the cache";
+	fsync(file->fd);
+	while (count < at + length - start && more > 0) {
+		more = pread(fd, again + count, most + BLOCK - count - count % BLOCK,
+			     (off_t)(start + count));
+		count += more > 0 ? (uint64_t)more : 0;
+		if (more % BLOCK)
+			break;
+	}
+	if (count < at + length - start)
+		return "past the cache it is shorter";
+	if (memcmp(again + (at - start), file->model + at, length) == 0)
+		return "past the cache it is right";
+	return memcmp(again + (at - start), found, length) == 0
+		   ? "past the cache it is the same"
+		   : "past the cache it is a third thing";
+}
+
 static void compare(const struct file *file, const uint8_t *found, uint64_t at, uint64_t length)
 {
 	uint64_t first = 0, last = length;
 
 	if (memcmp(found, file->model + at, length) == 0)
 		return;
+	printf("%s\n", of_server(file, found, at, length));
 	while (found[first] == file->model[at + first])
 		first++;
 	while (found[last - 1] == file->model[at + last - 1])
