@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=400 engines=one asan=never
-"""Two Linux kernels work on one share over NFSv3, v4.0, v4.1 and v4.2: random operations on files
-and trees against models (tests/guest/file_torture.c, tree_torture.c), the two of them on one file
-under locks and in one tree, which both find alike afterwards. SUITES_SECONDS=N for each (1),
-SUITES_WAYS="VERSION,OPTIONS ...", SUITES_SEED=N."""
+"""Two Linux kernels work on one share over NFSv3, v4.0, v4.1 and v4.2: what programs rely on, case
+by case (tests/guest/file_cases.c), locks through two mounts; random operations on files and trees
+against models (file_torture.c, tree_torture.c), the two of them on one file under locks and in one
+tree, which both find alike afterwards. The same on a disk with ext4 first, to know a difference for
+the share's. SUITES_SECONDS=N for each (1), SUITES_WAYS="VERSION,OPTIONS ...", SUITES_SEED=N."""
 
 import os
 import shutil
@@ -22,7 +23,7 @@ SECONDS = float(os.environ.get("SUITES_SECONDS", "1"))
 SEED = int(os.environ.get("SUITES_SEED", "1"))
 # First guest's mount; the second has the next one's version: each meets another one.
 WAYS = os.environ.get("SUITES_WAYS", "3,hard 4.0,actimeo=0 4.1,sync 4.2,hard").split()
-PROGRAMS = ("file_torture", "tree_torture")
+PROGRAMS = ("file_cases", "file_torture", "tree_torture")
 STEP_LIMIT = 120  # seconds of a guest for one way, beside those asked for
 
 SCRIPT = r"""
@@ -34,18 +35,32 @@ printf 'sunrpc 111/tcp portmapper\nsunrpc 111/udp portmapper\n' > /etc/services
 mkdir -p /run/rpcbind /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/sm.bak; chown -R statd /var/lib/nfs/sm /var/lib/nfs/sm.bak
 ulimit -n 1024 # or it closes a million files first
 rpcbind && rpc.statd --no-notify || no "rpcbind, rpc.statd"
-cp $SHARE/file_torture $SHARE/tree_torture /tmp/
+cp $SHARE/file_cases $SHARE/file_torture $SHARE/tree_torture /tmp/
 ADDRESS=$(ip -4 -o addr show vec0 | awk '{ sub("/.*", "", $4); print $4 }')
 up() { case $1 in
-  3,*) mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,hard,timeo=100,${1#*,}" "$SERVER:/files" "/mnt";;
-  *) mount -i -t nfs4 -o "vers=${1%%,*},addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,hard,timeo=100,${1#*,}" "$SERVER:/files" "/mnt";; esac; }
-again() { cd /; umount -i /mnt && up "$1"; }
+  3,*) mount -i -t nfs -o "vers=3,addr=$SERVER,proto=tcp,mountproto=tcp,timeo=100,${1#*,}" "$SERVER:/files" "$2";;
+  *) mount -i -t nfs4 -o "vers=${1%%,*},addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,timeo=100,${1#*,}" "$SERVER:/files" "$2";; esac; }
+again() { cd /; umount -i /mnt && up "$1" /mnt; }
+cases() { local text=$1 line; shift; "$@" 2>&1 | while IFS= read -r line; do case $line in "ok - "*) yes "$text: ${line#ok - }";; "not ok - "*) no "$text: ${line#not ok - }";; *) echo "$line";; esac; done; }
 told() { local text=$1; shift; "$@" > /tmp/said 2>&1 && yes "$text" || no "$text"; sed 's/^/# /' /tmp/said | tail -n 80; }
+mkdir -p /root/control/cases /root/control/own /other
+cases "ext4" /tmp/file_cases names /root/control/cases
+cases "ext4" /tmp/file_cases locks /root/control/cases /root/control/cases
+told "ext4: a file" /tmp/file_torture alone /root/control @SEED@$GUEST @SECONDS@ 300000
+told "ext4: trees" /tmp/tree_torture own /root/control/own @SEED@$GUEST @SECONDS@ 1
+told "ext4: the tree holds together" /tmp/tree_torture check /root/control/own
 i=0
-for way in @WAYS@; do
+set -- @WAYS@
+for way; do
   i=$((i + 1)); V="$way"
-  up "$way" || { no "$V: mount"; dmesg | tail -n 4; exit 1; }
+  up "$way" /mnt || { no "$V: mount"; dmesg | tail -n 4; exit 1; }
   mkdir -p /mnt/$i/own /mnt/$i/shared /mnt/$i/alone /mnt/$i/together
+  mkdir -p /mnt/$i/cases.$GUEST
+  [ $i = $# ] && other=$1 || other=$(shift $i; echo "$1")
+  up "$other,nosharecache" /other || no "$V: mount of the other"
+  cases "$V" /tmp/file_cases names /mnt/$i/cases.$GUEST
+  cases "$V, $other" /tmp/file_cases locks /mnt/$i/cases.$GUEST /other/$i/cases.$GUEST
+  umount -i /other || no "$V: umount of the other"
   meet a$i
   told "$V: a file" /tmp/file_torture alone /mnt/$i/alone @SEED@$i$GUEST @SECONDS@ 300000
   told "$V: trees" /tmp/tree_torture own /mnt/$i/own @SEED@$i$GUEST @SECONDS@ 2
