@@ -396,6 +396,10 @@ static void step_copy(struct file *from, struct file *to)
 		return; /* they overlap: EINVAL */
 	note("copy %s %llu+%llu to %s %llu", from->path, (unsigned long long)at,
 	     (unsigned long long)length, to->path, (unsigned long long)target);
+	/* Linux's NFS client writes out what is to be copied, but not what makes the source as long
+	 * as it is; the server refuses a copy of bytes it has not (RFC 7862 15.2.3: INVAL). */
+	if (from != to)
+		need(fsync(from->fd) == 0, "fsync");
 	while (all < length) {
 		off64_t source = (off64_t)(at + all), sink = (off64_t)(target + all);
 		ssize_t count = copy_file_range(from->fd, &source, to->fd, &sink, length - all, 0);

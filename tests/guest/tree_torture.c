@@ -756,11 +756,12 @@ static void some_path(char to[PATH_SIZE], unsigned depth)
 	sprintf(to + strlen(to), "/%c%u", below(2) ? 'd' : 'f', below(3));
 }
 
-/* What others who were faster make of a call. */
+/* What others who were faster make of a call. ETXTBSY is how Linux's NFS client refuses to remove
+ * or replace what it is just removing. */
 static void may(int result, const char *what)
 {
 	static const int errors[] = {ENOENT, EEXIST, ENOTDIR, EISDIR, ENOTEMPTY, EPERM,
-				     EINVAL, ESTALE, ELOOP,   ENXIO,  EBUSY};
+				     EINVAL, ESTALE, ELOOP,   ENXIO,  EBUSY,     ETXTBSY};
 
 	if (result >= 0)
 		return;

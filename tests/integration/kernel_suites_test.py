@@ -21,7 +21,7 @@ from tap import run                # pylint: disable=wrong-import-position
 
 SECONDS = float(os.environ.get("SUITES_SECONDS", "1"))
 SEED = int(os.environ.get("SUITES_SEED", "1"))
-# First guest's mount; the second has the next one's version: each meets another one.
+# Mounts of the first guest; the second has the next one of them: each meets another version.
 WAYS = os.environ.get("SUITES_WAYS", "3,hard 4.0,actimeo=0 4.1,sync 4.2,hard").split()
 PROGRAMS = ("file_cases", "file_torture", "tree_torture")
 STEP_LIMIT = 120  # seconds of a guest for one way, beside those asked for
@@ -42,10 +42,11 @@ up() { case $1 in
   *) mount -i -t nfs4 -o "vers=${1%%,*},addr=$SERVER,clientaddr=$ADDRESS,proto=tcp,timeo=100,${1#*,}" "$SERVER:/files" "$2";; esac; }
 again() { cd /; umount -i /mnt && up "$1" /mnt; }
 cases() { local text=$1 line; shift; "$@" 2>&1 | while IFS= read -r line; do case $line in "ok - "*) yes "$text: ${line#ok - }";; "not ok - "*) no "$text: ${line#not ok - }";; *) echo "$line";; esac; done; }
+at() { echo "# $V: $1 after $SECONDS s"; }
 told() { local text=$1; shift; "$@" > /tmp/said 2>&1 && yes "$text" || no "$text"; sed 's/^/# /' /tmp/said | tail -n 80; }
 mkdir -p /root/control/cases /root/control/own /other
-cases "ext4" /tmp/file_cases names /root/control/cases
-cases "ext4" /tmp/file_cases locks /root/control/cases /root/control/cases
+if [ $GUEST = 1 ]; then cases "ext4" /tmp/file_cases names /root/control/cases
+else cases "ext4" /tmp/file_cases locks /root/control/cases /root/control/cases; fi
 told "ext4: a file" /tmp/file_torture alone /root/control @SEED@$GUEST @SECONDS@ 300000
 told "ext4: trees" /tmp/tree_torture own /root/control/own @SEED@$GUEST @SECONDS@ 1
 told "ext4: the tree holds together" /tmp/tree_torture check /root/control/own
@@ -58,22 +59,23 @@ for way; do
   mkdir -p /mnt/$i/cases.$GUEST
   [ $i = $# ] && other=$1 || other=$(shift $i; echo "$1")
   up "$other,nosharecache" /other || no "$V: mount of the other"
-  cases "$V" /tmp/file_cases names /mnt/$i/cases.$GUEST
-  cases "$V, $other" /tmp/file_cases locks /mnt/$i/cases.$GUEST /other/$i/cases.$GUEST
-  umount -i /other || no "$V: umount of the other"
-  meet a$i
+  # Each of the two one half: the versions of the other come in turn.
+  if [ $GUEST = 1 ]; then cases "$V" /tmp/file_cases names /mnt/$i/cases.$GUEST
+  else cases "$V, $other" /tmp/file_cases locks /mnt/$i/cases.$GUEST /other/$i/cases.$GUEST; fi
+  umount -i /other || no "$V: umount of the other"; at "cases"
+  meet a$i; at "met"
   told "$V: a file" /tmp/file_torture alone /mnt/$i/alone @SEED@$i$GUEST @SECONDS@ 300000
   told "$V: trees" /tmp/tree_torture own /mnt/$i/own @SEED@$i$GUEST @SECONDS@ 2
-  meet b$i
+  at "own"; meet b$i
   told "$V: one file of two clients" /tmp/file_torture shared /mnt/$i/shared @SEED@$i$GUEST @SECONDS@ 300000
   told "$V: one tree of two clients" /tmp/tree_torture together /mnt/$i/together @SEED@$i$GUEST @SECONDS@ 2
-  meet c$i
+  at "together"; meet c$i
   again "$way" || no "$V: mount again"
   told "$V: the tree holds together" /tmp/tree_torture check /mnt/$i
   cp /tmp/said $SHARE/digest.$i.$GUEST
   meet d$i
   cmp $SHARE/digest.$i.1 $SHARE/digest.$i.2 && yes "$V: and is the same for both" || no "$V: and is the same for both"
-  cd /; umount -i /mnt || no "$V: umount"
+  cd /; umount -i /mnt || no "$V: umount"; at "all"
 done
 dmesg | grep -iE 'nfs:|RPC:|BUG|stale|lockd' | tail -n 5 | sed 's/^/# kernel: /'
 exit 0
@@ -81,7 +83,7 @@ exit 0
 
 
 def scripts():
-    """Of the two guests: the second one's versions are the first one's, in another order."""
+    """Of the two guests: the second one's ways are the first one's, each one earlier."""
     turned = WAYS[1:] + WAYS[:1]
     return [SCRIPT.replace("@WAYS@", " ".join(ways)).replace("@SEED@", str(SEED))
             .replace("@SECONDS@", str(SECONDS)) for ways in (WAYS, turned)]

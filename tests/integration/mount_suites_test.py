@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-# granary-test: timeout=200 engines=one asan
+# granary-test: timeout=200 engines=one
 """A share mounted on this machine (granary share mount) under what kernel_suites_test.py runs over
 NFS: what programs rely on case by case, locks, random operations on files and trees against models,
 several at once. SUITES_SECONDS=N for each (2), SUITES_SEED=N."""
