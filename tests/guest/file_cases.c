@@ -49,6 +49,18 @@ static int touch(const char *path)
 	return fd < 0 ? fd : close(fd);
 }
 
+/* *ret_number: what follows @prefix in @name. */
+static bool numbered(const char *name, const char *prefix, unsigned *ret_number)
+{
+	size_t length = strlen(prefix);
+	char *end;
+
+	if (strncmp(name, prefix, length) != 0)
+		return false;
+	*ret_number = (unsigned)strtoul(name + length, &end, 10);
+	return end != name + length && *end == 0;
+}
+
 static bool is_there(const char *path)
 {
 	struct stat seen;
@@ -189,7 +201,7 @@ static bool case_listing(void)
 		while ((found = readdir(dir)) != NULL) {
 			if (found->d_name[0] == '.')
 				continue;
-			WANT(sscanf(found->d_name, "entry.%u", &number) == 1 && number < 200);
+			WANT(numbered(found->d_name, "entry.", &number) && number < 200);
 			WANT(!listed[number] && !removed[number]);
 			listed[number] = true;
 		}
@@ -221,7 +233,7 @@ static bool case_listing_changes(void)
 	}
 	WANT((dir = opendir(".")) != NULL);
 	while ((found = readdir(dir)) != NULL) {
-		if (sscanf(found->d_name, "e%u", &number) != 1)
+		if (!numbered(found->d_name, "e", &number))
 			continue;
 		WANT(number < 600);
 		seen[number]++;
