@@ -227,18 +227,22 @@ static int settle(void *context)
 		return result == -ENOENT ? -ESTALE : result;
 	for (uint64_t at = all->at; at < all->to && result == 0; at += count) {
 		struct cut cut = {.keep = true};
+		uint64_t end = all->to;
 		struct extent extent;
 
-		result = extent_at(share, all->number, KEY_EXTENT, at, &extent);
-		if (result == 0) {
-			count = run_of(&extent, at, all->to);
+		result = extent_from(share, all->number, KEY_EXTENT, at, &extent);
+		if (result == 0 && extent.file_block <= at) {
+			count = run_of(&extent, at, end);
 			continue;
 		}
-		if (result == -ENOENT)
+		/* what is reserved may go on below it: a place to move to, for what is shared */
+		if (result == 0 && extent.file_block < end)
+			end = extent.file_block;
+		if (result == 0 || result == -ENOENT)
 			result = extent_at(share, all->number, KEY_RESERVED, at, &extent);
 		if (result)
 			return result == -ENOENT ? -EUCLEAN : result; /* its blocks are locked */
-		count = run_of(&extent, at, all->to);
+		count = run_of(&extent, at, end);
 		result = extent_cut(share, all->number, KEY_RESERVED, at, at + count, &cut);
 		if (result == 0 && (cut.more || cut.blocks != count))
 			result = -EUCLEAN;

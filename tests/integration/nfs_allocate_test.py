@@ -23,7 +23,7 @@ from rpc_client import opaque, u32, u64  # pylint: disable=wrong-import-position
 from share_users_test import port_of  # pylint: disable=wrong-import-position
 
 OK, FBIG, NOSPC, DQUOT, DELAY = 0, 27, 28, 69, 10008
-SHARE, MIB = "small/full", 1 << 20
+SHARE, MIB, BLOCK = "small/full", 1 << 20, 4096
 PROMISED = 24 * MIB
 SLOWLY = 120
 
@@ -111,6 +111,27 @@ def too_much(points, server, files):
     points.point((files.size(file), files.used(file)) == (0, 0) and used(server) - before < MIB,
                  "is not begun", (files.used(file), used(server) - before))
     points.point(files.allocate(file, state, 1 << 44, 1) == FBIG, "past the largest file: FBIG")
+
+
+def beside_shared(points, server, files):
+    """A hole in what a clone shares, where places are reserved to move to."""
+    source, one = files.make("shared")
+    target, two = files.make("clone")
+    data = os.urandom(16 * BLOCK)
+    files.write(source, one, 0, data)
+    points.point(files.copy(71, source, one, target, two, 0, 0, len(data)) == OK, "a clone")
+    files.write(source, one, 0, data[:BLOCK])  # moves, and reserves what is next to it
+    points.point(files.space(62, source, one, 2 * BLOCK, BLOCK) == OK
+                 and files.allocate(source, one, 2 * BLOCK, 2 * BLOCK) == OK,
+                 "a hole in what is shared, and space set aside for it")
+    clean(points, server, "with that")
+    files.write(source, one, 3 * BLOCK + 100, b"new")
+    files.a.ops(nfs41.putfh(source), u32(34) + one + nfs41.attrs(size=8 * BLOCK))
+    now = (data[:2 * BLOCK] + bytes(BLOCK) + data[3 * BLOCK:3 * BLOCK + 100] + b"new"
+           + data[3 * BLOCK + 103:8 * BLOCK])
+    points.point(files.a.read(source, one, 0, 16 * BLOCK)[1] == now
+                 and files.a.read(target, two, 0, 16 * BLOCK)[1] == data,
+                 "both files have their bytes")
 
 
 def full_for_names(files):
@@ -210,6 +231,7 @@ def test(points):
             with rpc.Connection(port_of(server), timeout=60) as connection:
                 files = Files(connection, b"first")
                 file, stateid = promise(points, server, files)
+                beside_shared(points, server, files)
                 too_much(points, server, files)
                 data = full_pool(points, server, files, file, stateid)
             server.process.kill()
