@@ -5,7 +5,7 @@
 by case (tests/guest/file_cases.c), locks through two mounts; random operations on files and trees
 against models (file_torture.c, tree_torture.c), the two of them on one file under locks and in one
 tree, which both find alike afterwards. The same on a disk with ext4 first, to know a difference for
-the share's. SUITES_SECONDS=N for each (1), SUITES_WAYS="VERSION,OPTIONS ...", SUITES_SEED=N."""
+the share's. SUITES_SECONDS=N for each (0.6), SUITES_WAYS="VERSION,OPTIONS ...", SUITES_SEED=N."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ import uml                         # pylint: disable=wrong-import-position
 from server import BUILD, Server   # pylint: disable=wrong-import-position
 from tap import run                # pylint: disable=wrong-import-position
 
-SECONDS = float(os.environ.get("SUITES_SECONDS", "1"))
+SECONDS = float(os.environ.get("SUITES_SECONDS", "0.6"))
 SEED = int(os.environ.get("SUITES_SEED", "1"))
 # Mounts of the first guest; the second has the next one of them: each meets another version.
 WAYS = os.environ.get("SUITES_WAYS", "3,hard 4.0,actimeo=0 4.1,sync 4.2,hard").split()
@@ -47,8 +47,8 @@ told() { local text=$1; shift; "$@" > /tmp/said 2>&1 && yes "$text" || no "$text
 mkdir -p /root/control/cases /root/control/own /other
 if [ $GUEST = 1 ]; then cases "ext4" /tmp/file_cases names /root/control/cases
 else cases "ext4" /tmp/file_cases locks /root/control/cases /root/control/cases; fi
-told "ext4: a file" /tmp/file_torture alone /root/control @SEED@$GUEST @SECONDS@ 300000
-told "ext4: trees" /tmp/tree_torture own /root/control/own @SEED@$GUEST @SECONDS@ 1
+told "ext4: a file" /tmp/file_torture alone /root/control @SEED@$GUEST @CONTROL@ 300000
+told "ext4: trees" /tmp/tree_torture own /root/control/own @SEED@$GUEST @CONTROL@ 1
 told "ext4: the tree holds together" /tmp/tree_torture check /root/control/own
 i=0
 set -- @WAYS@
@@ -85,8 +85,14 @@ exit 0
 def scripts():
     """Of the two guests: the second one's ways are the first one's, each one earlier."""
     turned = WAYS[1:] + WAYS[:1]
-    return [SCRIPT.replace("@WAYS@", " ".join(ways)).replace("@SEED@", str(SEED))
-            .replace("@SECONDS@", str(SECONDS)) for ways in (WAYS, turned)]
+    words = {"@SEED@": SEED, "@SECONDS@": SECONDS, "@CONTROL@": min(SECONDS / 2, 3)}
+    made = []
+    for ways in (WAYS, turned):
+        script = SCRIPT.replace("@WAYS@", " ".join(ways))
+        for word, value in words.items():
+            script = script.replace(word, str(value))
+        made.append(script)
+    return made
 
 
 def share(folder):
