@@ -62,7 +62,7 @@ def test(points):
         server = start(state)
         try:
             pair(points, server, folder)
-            server.granary("account", "create", "eve", "--role", "admin", "--password-file", phrase)
+            server.granary("account", "create", "evelyn-the-auditor", "--role", "admin", "--password-file", phrase)
             server.granary("volume", "create", "tank/extra", "64M")
             done = granary(state, "config", "backup", backup, "--passphrase-file", phrase)
             points.point(done.returncode == 0, "a backup while the daemon serves", done.stderr)
@@ -74,7 +74,7 @@ def test(points):
             points.point(server.stop() == 0, "the daemon stops")
         with open(backup, "rb") as file:
             data = file.read()
-        points.point(b"eve" not in data and os.stat(backup).st_mode & 0o777 == 0o600,
+        points.point(b"evelyn-the-auditor" not in data and os.stat(backup).st_mode & 0o777 == 0o600,
                      "the backup tells nothing")
         os.makedirs(other)
         done = granary(other, "config", "restore", backup, "--passphrase-file", wrong, "--yes")
