@@ -75,6 +75,23 @@ async function certificates() {
 
 // --- what a pool's storage promises --------------------------------------------------------------
 
+async function scrubRule() {
+	await open("pools/tank");
+	await page.getByRole("button", { name: "When by itself" }).click();
+	await box.getByLabel("By itself").selectOption("");
+	await box.getByLabel("At other times").fill("30 2 * * 6");
+	await picture("scrub-rule");
+	const found = [...await faults(), ...await barriers()];
+	await carryOut(box.getByRole("button", { name: "Save" }));
+	await page.locator("main").getByText("30 2 * * 6").waitFor();
+	point((await ask("/pools/tank")).scrub_every === "30 2 * * 6" && found.length === 0, "a pool is scrubbed by itself when it is said", found.join("\n"));
+	await page.getByRole("button", { name: "When by itself" }).click();
+	await box.getByLabel("By itself").selectOption("weekly");
+	await carryOut(box.getByRole("button", { name: "Save" }));
+	await page.locator("main").getByText("Each week").waitFor();
+	point((await ask("/pools/tank")).scrub_every === "weekly", "or each week");
+}
+
 async function proof() {
 	await open("pools/tank");
 	await page.getByRole("button", { name: "Prove the storage", exact: true }).click();
@@ -249,6 +266,7 @@ await walked(async () => {
 	await certificates();
 	await move();
 	await devices();
+	await scrubRule();
 	await proof();
 	await isns();
 	await seed();

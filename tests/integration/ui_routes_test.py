@@ -55,7 +55,6 @@ LEFT_OUT = {
     "POST /api/v1/pools/{pool}/check": NOT_YET,
     "POST /api/v1/pools/check": NOT_YET,
     "POST /api/v1/disks/prove": NOT_YET,
-    "PATCH /api/v1/alert-channels/{channel}": NOT_YET,
     "POST /api/v1/shares/import": NOT_YET,
     "POST /api/v1/shares/{pool}/{share}/check": NOT_YET,
     "POST /api/v1/shares/{pool}/{share}/restore": NOT_YET,

@@ -10,7 +10,7 @@ export interface Pool {
 	size_bytes?: number; used_bytes?: number; free_bytes?: number; reserved_bytes?: number;
 	mirror_size_bytes?: number; mirror_free_bytes?: number;
 	provisioned_bytes?: number; overcommit?: number; volumes?: number; watermarks?: [number, number, number];
-	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub;
+	full_in_hours?: number; watermark_reached?: number; checksum_errors?: number; metadata_repairs?: number; scrub?: Scrub; scrub_every?: string;
 	metadata_size_bytes?: number; metadata_used_bytes?: number; device_details?: PoolDevice[]; features?: string[];
 	undelete_hours?: number; bin_volumes?: number; bin_used_bytes?: number;
 	gives_up_percent?: number; given_up?: number; given_up_last?: string; given_up_at?: number;

@@ -170,6 +170,45 @@ function NewChannel({ onClose }: { onClose: () => void }) {
 	);
 }
 
+/** What is left empty of secrets, and of the address of a webhook, stays: neither is ever shown. */
+function ChangeChannel({ channel, onClose }: { channel: AlertChannel; onClose: () => void }) {
+	const hook = channel.kind === "webhook", mail = channel.kind === "email";
+	const [enabled, setEnabled] = useState(channel.enabled);
+	const [url, setUrl] = useState(hook ? "" : channel.place);
+	const [from, setFrom] = useState(channel.from);
+	const [recipients, setRecipients] = useState(channel.to.join(", "));
+	const [user, setUser] = useState(channel.user);
+	const [secret, setSecret] = useState("");
+	const [least, setLeast] = useState<string>(channel.severity);
+	const [audit, setAudit] = useState(channel.audit);
+	const secretText = secretOf[(hook ? channel.preset : channel.kind) as Kind], list = recipients.split(/[\s,;]+/).filter(Boolean);
+	const body = {
+		...(enabled !== channel.enabled && { enabled }),
+		...(url.trim() !== (hook ? "" : channel.place) && { url: url.trim() }),
+		...(mail && from.trim() !== channel.from && { from: from.trim() }),
+		...(mail && list.join() !== channel.to.join() && { to: list }),
+		...(mail && user.trim() !== channel.user && { user: user.trim() }),
+		...(secret && { secret }),
+		...(least !== channel.severity && { severity: least }),
+		...(audit !== channel.audit && { audit }),
+	};
+	const whole = (hook || url.trim() !== "") && (!mail || (from.trim() !== "" && list.length > 0));
+	return (
+		<FormDialog title={t("alerts.changeChannel", { name: channel.name })} button={t("action.save")} ready={whole && Object.keys(body).length > 0} onClose={onClose} submit={() => call("PATCH", `/alert-channels/${part(channel.name)}`, body)}>
+			<Check label={t("alerts.sends")} value={enabled} onValue={setEnabled} />
+			<Input label={t("alerts.url")} value={url} onValue={setUrl} hint={hook ? t("alerts.urlStays", { place: channel.place }) : undefined} />
+			{mail && <>
+				<Input label={t("alerts.from")} value={from} onValue={setFrom} />
+				<Input label={t("alerts.to")} value={recipients} onValue={setRecipients} hint={t("alerts.toHint")} />
+				<Input label={t("entry.name")} value={user} onValue={setUser} hint={t("alerts.userHint")} />
+			</>}
+			{secretText && <Input label={t(secretText)} type="password" autocomplete="new-password" value={secret} onValue={setSecret} hint={t("alerts.secretStays")} />}
+			{channel.kind === "syslog" && <Check label={t("alerts.audit")} value={audit} onValue={setAudit} />}
+			<Select label={t("alerts.least")} value={least} onValue={setLeast} options={severities()} />
+		</FormDialog>
+	);
+}
+
 function ChannelState({ channel }: { channel: AlertChannel }) {
 	if (!channel.enabled) return <Badge tone="quiet">{t("alerts.off")}</Badge>;
 	if (channel.failures) return <><Badge tone="bad">{t("alerts.failing", { count: channel.failures })}</Badge><small class="reason" lang="en">{channel.error}</small></>;
@@ -184,6 +223,7 @@ function Test({ name }: { name: string }) {
 function Channels() {
 	const { data, problem } = useResource<AlertChannel[]>("/alert-channels");
 	const [open, setOpen] = useState<"new" | AlertChannel | null>(null);
+	const [changed, setChanged] = useState<AlertChannel | null>(null);
 	const close = () => setOpen(null);
 	return (
 		<Card flush title={t("alerts.channels")} actions={<Button role="admin" icon="plus" onClick={() => setOpen("new")}>{t("alerts.newChannel")}</Button>}>
@@ -193,10 +233,11 @@ function Channels() {
 					{ key: "place", title: t("alerts.url"), show: (row) => <span class="mono name">{row.place}{row.to.length > 0 && <small>{row.to.join(", ")}</small>}</span> },
 					{ key: "least", title: t("alerts.least"), show: (row) => maybe(`severity.${row.severity}`) ?? row.severity },
 					{ key: "state", title: t("field.state"), show: (row) => <ChannelState channel={row} /> },
-					{ key: "does", title: "", show: (row) => <div class="row-actions"><Test name={row.name} /><Button kind="quiet" role="admin" icon="trash" label={t("alerts.deleteChannel", { name: row.name })} onClick={() => setOpen(row)} /></div> },
+					{ key: "does", title: "", show: (row) => <div class="row-actions"><Test name={row.name} /><Button kind="quiet" role="admin" icon="edit" label={t("alerts.changeChannel", { name: row.name })} onClick={() => setChanged(row)} /><Button kind="quiet" role="admin" icon="trash" label={t("alerts.deleteChannel", { name: row.name })} onClick={() => setOpen(row)} /></div> },
 				]} />
 			)}
 			{open === "new" && <NewChannel onClose={close} />}
+			{changed && <ChangeChannel channel={changed} onClose={() => setChanged(null)} />}
 			{open && open !== "new" && <DeleteDialog title={t("alerts.deleteChannel", { name: open.name })} name={open.name} button={t("action.delete")} onClose={close} text={<p>{t("alerts.deleteText")}</p>} submit={() => call("DELETE", `/alert-channels/${part(open.name)}`)} />}
 		</Card>
 	);

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { call, can, part } from "../api";
 import { bytes, duration, number, parseSize, percent, time } from "../format";
 import { useResource } from "../live";
-import { act, actAsked, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Progress, SizeInput, SpaceBar, StateBadge, Table, Waiting } from "../parts";
+import { act, actAsked, Badge, Button, Card, Check, DeleteDialog, Empty, Facts, Field, FormDialog, Input, notice, Page, Progress, Select, SizeInput, SpaceBar, StateBadge, Table, Waiting } from "../parts";
 import { go, to } from "../route";
 import { maybe, t } from "../text";
 import type { Disk, Finding, Pool as PoolType, Scrub, Share, Volume } from "../types";
@@ -139,11 +139,30 @@ export function scrubText(scrub: Scrub): string {
 	return scrub.findings ? t("scrub.findings", { count: scrub.findings }) : scrub.state === "stopped" ? t("scrub.stopped") : t("scrub.clean");
 }
 
+const rules = ["weekly", "monthly", "none"];
+
+/** When a pool is scrubbed by itself. */
+function ScrubRule({ pool, onClose }: { pool: PoolType; onClose: () => void }) {
+	const now = pool.scrub_every ?? "monthly";
+	const [rule, setRule] = useState(rules.includes(now) ? now : "");
+	const [other, setOther] = useState(rules.includes(now) ? "" : now);
+	const wanted = rule || other.trim();
+	return (
+		<FormDialog title={t("scrub.rule")} button={t("action.save")} ready={wanted !== "" && wanted !== now} onClose={onClose} submit={() => call("PATCH", pathOf(pool.name), { scrub_every: wanted })}>
+			<Select label={t("scrub.itself")} value={rule} onValue={setRule} options={[...rules.map((one): [string, string] => [one, ruleText(one)]), ["", t("scrub.other")]]} />
+			{rule === "" && <Input label={t("schedules.cron")} value={other} onValue={setOther} placeholder="30 2 * * 6" hint={t("schedules.cronHint")} />}
+		</FormDialog>
+	);
+}
+
+const ruleText = (rule: string) => ({ weekly: t("scrub.weekly"), monthly: t("scrub.monthly"), none: t("scrub.notItself") })[rule] ?? rule;
+
 function ScrubCard({ pool }: { pool: PoolType }) {
 	const scrub = pool.scrub!;
 	const path = `${pathOf(pool.name)}/scrub`;
 	const ask = (action: string, done: string) => act(done, "POST", path, { action });
 	const running = scrub.state === "running", paused = scrub.state === "paused";
+	const [open, setOpen] = useState(false);
 	return (
 		<Card title={t("scrub.title")} actions={<Badge tone={running ? "busy" : scrub.findings ? "bad" : scrub.state === "done" ? "good" : "quiet"}>{scrubText(scrub)}</Badge>}>
 			<p class="prose small">{t("scrub.text")}</p>
@@ -154,6 +173,7 @@ function ScrubCard({ pool }: { pool: PoolType }) {
 				[t("scrub.read"), `${bytes(scrub.done_bytes)} / ${bytes(scrub.total_bytes)}`],
 				[t("scrub.rate"), `${bytes(scrub.rate_bytes)}/s`],
 				[t("scrub.errors"), t("scrub.errorsOf", { errors: scrub.errors, repaired: scrub.repaired })],
+				!!pool.scrub_every && [t("scrub.itself"), ruleText(pool.scrub_every)],
 			]} />
 			{can("operator") && (
 				<div class="buttons start">
@@ -161,8 +181,10 @@ function ScrubCard({ pool }: { pool: PoolType }) {
 					{running && <Button onClick={() => ask("pause", t("scrub.pausedNow"))}>{t("scrub.pause")}</Button>}
 					{paused && <Button kind="main" onClick={() => ask("resume", t("scrub.begun"))}>{t("scrub.resume")}</Button>}
 					{(running || paused) && <Button onClick={() => ask("stop", t("scrub.stoppedNow"))}>{t("scrub.stop")}</Button>}
+					{can("admin") && <Button onClick={() => setOpen(true)}>{t("scrub.rule")}</Button>}
 				</div>
 			)}
+			{open && <ScrubRule pool={pool} onClose={() => setOpen(false)} />}
 		</Card>
 	);
 }
