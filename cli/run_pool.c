@@ -26,6 +26,17 @@ static const struct column pool_columns[] = {
 };
 #define POOL_COLUMNS (sizeof pool_columns / sizeof *pool_columns)
 
+static const struct column device_columns[] = {
+    {"DEVICE", "path", TEXT},
+    {"STATE", "state", TEXT},
+    {"SIZE", "size_bytes", SIZE},
+    {"FREE", "free_bytes", SIZE},
+    {"SHARE%", "share_percent", RATIO},
+    {"SMALL-US", "small_write_us", RATIO},
+    {"LARGE-US", "large_write_us", RATIO},
+};
+#define DEVICE_COLUMNS (sizeof device_columns / sizeof *device_columns)
+
 static json_t *absolute_path(const char *path, size_t length)
 {
 	char *dir;
@@ -438,8 +449,18 @@ int run_pool_show(struct command *command)
 	json_t *reply;
 	int status =
 	    command_call(command, "GET", NULL, &reply, "/api/v1/pools/%s", command->position[0]);
+	json_t *devices;
 
-	return status ? status : table_print(command, reply, pool_columns, POOL_COLUMNS);
+	if (status)
+		return status;
+	devices = json_incref(json_object_get(reply, "device_details"));
+	status = table_print(command, reply, pool_columns, POOL_COLUMNS);
+	if (status == EXIT_GOOD && !command->json && json_array_size(devices)) {
+		putchar('\n');
+		table_rows(devices, device_columns, DEVICE_COLUMNS);
+	}
+	json_decref(devices);
+	return status;
 }
 
 int run_pool_check(struct command *command)

@@ -3,11 +3,11 @@
 
 /* From which device a chunk is taken.
  *
- * Rows are taken in proportion to what is free on them. But the chunks of a pair are on two
- * devices: of devices with f1, f2, .. free chunks there can be no more pairs than are free beside
- * the device that has most of them, T - max (and T / 2, which the sum sees to: reserve.c). Of that
- * some are kept, for who was promised pairs and, while there are mirrored volumes, as slop. Where
- * more than what is kept would go:
+ * Rows are taken in proportion to what is free on them, and to how fast they are (speed.c). But the
+ * chunks of a pair are on two devices: of devices with f1, f2, .. free chunks there can be no more
+ * pairs than are free beside the device that has most of them, T - max (and T / 2, which the sum
+ * sees to: reserve.c). Of that some are kept, for who was promised pairs and, while there are
+ * mirrored volumes, as slop. Where more than what is kept would go:
  *
  * B1 A single chunk is taken from the device that has most: that leaves T - max as it is.
  * B2 Of a pair one chunk is taken from there: that takes one, the least that a pair can take. Who
@@ -27,13 +27,14 @@ unsigned balance_turn(struct native *native)
 	int64_t sum = 0;
 	unsigned best = 0;
 
+	speed_weigh(native);
 	for (unsigned i = 0; i < native->pv_count; i++) {
 		struct pv *pv = &native->pv[i];
 
 		if (!balance_takes(pv))
 			continue;
-		pv->credit += (int64_t)pv->free_chunks;
-		sum += (int64_t)pv->free_chunks;
+		pv->credit += (int64_t)speed_weighed(pv);
+		sum += (int64_t)speed_weighed(pv);
 		if (!balance_takes(&native->pv[best]) || pv->credit > native->pv[best].credit)
 			best = i;
 	}

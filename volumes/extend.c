@@ -404,6 +404,7 @@ bool native_device_info(struct pool *pool, unsigned index, struct pool_device_in
 		evacuate_info(native, (unsigned)(pv - native->pv), &info);
 		away_info(native, (unsigned)(pv - native->pv), &info);
 		spread_info(native, pv, &info);
+		speed_info(native, pv, &info);
 	}
 	pthread_mutex_unlock(&native->lock);
 	if (!pv)

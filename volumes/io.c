@@ -419,11 +419,14 @@ bool transfer_end(struct disk_request *request, int result, struct piece **ret_p
 {
 	struct transfer *transfer = container_of(request, struct transfer, request);
 	struct piece *piece = transfer->piece;
+	uint64_t now = loop_now(piece->io->lane->loop);
 
+	if (request->op == DISK_WRITE && result == 0)
+		speed_count(transfer->pv->device, request->length, now - transfer->begun_ns);
 	if (request->op == DISK_WRITE)
 		result = write_ended(piece, transfer, result);
 	pv_leave(transfer->pv);
-	piece->io->request->device_to_ns = loop_now(piece->io->lane->loop);
+	piece->io->request->device_to_ns = now;
 	if (result < 0 && piece->result == 0)
 		piece->result = result;
 	list_push_front(&piece->io->lane->transfers, &transfer->link);
@@ -460,6 +463,7 @@ int piece_transfer_to(struct piece *piece, enum disk_op op, unsigned slot, unsig
 	piece->transfers++;
 	if (!piece->io->request->device_from_ns)
 		piece->io->request->device_from_ns = loop_now(lane->loop);
+	transfer->begun_ns = loop_now(lane->loop);
 	disk_submit(lane->loop, place->pv->disk, &transfer->request);
 	return 0;
 }

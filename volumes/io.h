@@ -16,7 +16,8 @@ struct transfer {
 	struct disk_request request;
 	struct piece *piece;
 	struct pv *pv;
-	bool paired; /* what is written has another copy */
+	bool paired;       /* what is written has another copy */
+	uint64_t begun_ns; /* handed to the device */
 	struct iovec iov[TRANSFER_IOVS];
 };
 

@@ -80,6 +80,14 @@ struct waiter {
 	uint64_t lsn; /* what it waits for, where that matters */
 };
 
+/* Writes of one kind to a device, and how long they typically took: logarithms (speed.c). */
+struct speed {
+	uint64_t writes, sum;           /* atomic: since the open */
+	uint64_t seen_writes, seen_sum; /* under the lock; of them */
+	unsigned recent;                /* likewise: how many @typical is of, the old ones less */
+	int64_t typical;
+};
+
 /* A row of the pool's table of PVs: a device, or what it has grown by. Rows are only added; those
  * up to pv_count (atomic) are there for readers without the lock. */
 struct pv {
@@ -101,7 +109,9 @@ struct pv {
 	/* Under the lock; chunks for data: all, wholly free; and all chunks for metadata. */
 	uint64_t data_chunks, free_chunks, meta_chunks;
 	uint64_t moved, meta_moved; /* of them: their contents are elsewhere (evacuate.c) */
-	int64_t credit;             /* its turn, see space.c */
+	int64_t credit;             /* its turn, see balance.c */
+	struct speed speed[2];      /* of a device: small writes, large ones */
+	uint32_t weight;       /* of a device, under the lock: what speed makes of free space */
 	uint64_t since;        /* generation of the first root with its labels where they are now */
 	struct node **forward; /* atomic: leaves of the FORWARD tree over its chunks; NULL: none */
 	struct node **mirror;  /* likewise, of the MIRROR tree */
@@ -660,11 +670,23 @@ uint64_t reserve_pairs_of_others(const struct native *native, const struct nvolu
 /* What all mirrored volumes can have, and what of that is left, beside the slop and promises. */
 uint64_t reserve_mirror_room(const struct native *native, uint64_t *ret_total);
 
+/* ---- speed.c ---- */
+/* A write of @length bytes took so long. Context: the loop that it ended on. */
+void speed_count(struct pv *device, uint64_t length, uint64_t ns);
+/* Another disk is there; no request may be on its way. */
+void speed_forget(struct pv *device);
+/* Under the lock: weigh all devices as of now; what is free on a row, weighed. */
+void speed_weigh(struct native *native);
+uint64_t speed_weighed(const struct pv *row);
+/* Under the lock: what is known of a device. */
+void speed_info(struct native *native, const struct pv *device, struct pool_device_info *info);
+
 /* ---- balance.c; all under the lock ---- */
 /* May chunks be taken from @pv for what is written now? */
 bool balance_takes(const struct pv *pv);
-/* The row whose turn it is: each gains its free space in credit, the one with most of it pays the
- * sum. So rows are taken in proportion to what is free on them, and evenly where it is the same. */
+/* The row whose turn it is: each gains its free space in credit, weighed by the device's speed, the
+ * one with most of it pays the sum. So rows are taken in proportion to what is free on them where
+ * the devices are alike, and evenly where it is the same. */
 unsigned balance_turn(struct native *native);
 /* The row for @volume's next chunk, which is @turn where nothing is against it; pv_count: there is
  * none, for what is left of pairs is others'. */

@@ -437,6 +437,10 @@ struct pool_device_info {
 	uint64_t copied_bytes; /* RESILVERING: what differed */
 	bool vital; /* there are mirrored volumes, and the pool would not go on without it .. */
 	char reason[400]; /* .. why; DEVICE_STUCK: what is in the way */
+	/* How long a guest's write typically takes there, one of 16 KiB and less, and 64 KiB of
+	 * larger ones; 0: there were not enough of them lately. */
+	uint64_t small_write_ns, large_write_ns;
+	double share; /* of what is written to new space, by free space and speed: 0 to 1 */
 };
 /* pool_device_info: of the @index-th device; false past the end, or where a pool's devices are not
  * its own. Context: control loop. */

@@ -86,6 +86,7 @@ void pv_attach(struct native *native, unsigned index, struct disk *disk)
 	struct pv *pv = &native->pv[index];
 
 	pv->disk = disk;
+	speed_forget(pv);
 	/* What the process before has written may still be in its cache. Replay takes what it reads
 	 * for written, and the first root says so: not before it is durable (I4). */
 	__atomic_store_n(&pv->dirty, true, __ATOMIC_RELEASE);

@@ -73,7 +73,8 @@ static const struct object objects[] = {
       {"devices", FIELD_TEXTS, true},
       {"device_details", FIELD_OBJECTS, false,
        "path, size_bytes, data_bytes, free_bytes, state, vital (mirrored volumes do not go on "
-       "without it)"},
+       "without it), share_percent (of new data, by free space and speed); measured lately, or not "
+       "there: small_write_us, large_write_us (16 KiB and less; 64 KiB of larger ones)"},
       {"evacuation", FIELD_TEXT, false, "what goes on with a device, or empty"},
       {"journal_copies", FIELD_NUMBER, false,
        "complete ones, on devices that are there: 1, or 2 with mirrored volumes"},

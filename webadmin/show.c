@@ -63,6 +63,13 @@ static json_t *show_device_details(struct pool *pool)
 		set_number(device, "free_bytes", info.free_bytes);
 		json_object_set_new(device, "state", json_string(device_states[info.state]));
 		json_object_set_new(device, "vital", json_boolean(info.vital));
+		json_object_set_new(device, "share_percent", json_real(info.share * 100));
+		if (info.small_write_ns)
+			json_object_set_new(device, "small_write_us",
+					    json_real((double)info.small_write_ns / 1000));
+		if (info.large_write_ns)
+			json_object_set_new(device, "large_write_us",
+					    json_real((double)info.large_write_ns / 1000));
 		if (info.state == DEVICE_ACTIVE && info.vital)
 			json_object_set_new(
 			    device, "reason",

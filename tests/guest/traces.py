@@ -17,6 +17,8 @@ import struct
 import subprocess
 import threading
 
+import postgres
+
 MARKS_LUN = 0
 BLOCK = 512
 READS_ONLY = {0x00, 0x03, 0x08, 0x12, 0x1A, 0x1B, 0x1E, 0x25, 0x28, 0x2F, 0x4D, 0x5A, 0x5E, 0x88,
@@ -259,13 +261,17 @@ CHECKERS = {"ext4": ("e2fsck", "-fn"), "xfs": ("xfs_repair", "-n")}
 
 def look(image, kind, name, marks, folder):
     """An image with a file system of @kind against what the marks of @name promise. The log is
-    replayed by mounting it; then the checker must have nothing to say."""
+    replayed by mounting it; then the checker must have nothing to say. How many transactions
+    PostgreSQL had to have."""
     mine = [words[1:] for words in marks if words and words[0] == name]
     with Mounted(image, kind, folder) as top:
         try:
             look_at_files(top, mine)
             look_at_packages(top, [words[1] for words in mine if words[0] == "package"])
             look_at_databases(top, mine)
+            transactions = postgres.look(top, mine)
+        except postgres.Broken as broken:
+            raise Damage(f"{name}: {broken}") from None
         except (OSError, UnicodeError) as error:  # a file is away, or can not be read
             raise Damage(f"{name}: {error}") from None
     done = subprocess.run([*CHECKERS[kind], image], stdin=subprocess.DEVNULL,
@@ -273,6 +279,7 @@ def look(image, kind, name, marks, folder):
     if done.returncode:
         raise Damage(f"{' '.join(CHECKERS[kind])} {name}: status {done.returncode}\n"
                      + (done.stdout + done.stderr)[-2000:])
+    return transactions
 
 
 def read_put(top, key):

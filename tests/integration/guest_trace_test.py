@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # granary-test: timeout=600 engines=one asan=never
 """A real guest, recorded and replayed to crash points. A user-mode-linux kernel works on ext4 and
-xfs (files synced as careful programs do it, packages installed by dpkg) and on sqlite databases, on
-LUNs of granaryd; what it does to them is recorded between initiator and target. The recording is
+xfs (files synced as careful programs do it, packages installed by dpkg), on sqlite databases and on
+a PostgreSQL cluster, on LUNs of granaryd; what it does to them is recorded between initiator and target. The recording is
 replayed into volumes over the simulator's disks, which lose and tear what was not flushed when the
 power goes; after the recovery this machine's kernel mounts what is there. At each crash point the
 file systems are clean and all that the guest was promised is in them.
@@ -20,6 +20,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "guest"))
 # pylint: disable=wrong-import-position
+import postgres
 import traces
 import uml
 from server import BUILD, Server
@@ -28,7 +29,7 @@ from tap import Skip, run
 TARGET = "iqn.2026-11.org.granary:traced"
 # name, file system, size: LUN 1, 2, ..
 VOLUMES = (("ext4", "ext4", 64 << 20), ("xfs", "xfs", 80 << 20), ("db", "ext4", 48 << 20),
-           ("dbx", "xfs", 64 << 20))
+           ("dbx", "xfs", 64 << 20), ("pg", "ext4", 112 << 20))
 MARKS_SIZE = "8M"
 GUEST_LIMIT = 700
 LOOK = "/run/look"  # where images are mounted: /run is this test's own
@@ -77,6 +78,8 @@ check "ext4 on LUN 1" make ext4 ext4 1 noatime || exit 1
 check "xfs on LUN 2" make xfs xfs 2 noatime || exit 1
 check "ext4 with discard on LUN 3" make db ext4 3 discard || exit 1
 check "xfs on LUN 4" make dbx xfs 4 discard || exit 1
+check "ext4 on LUN 5" make pg ext4 5 noatime || exit 1
+check "a PostgreSQL cluster on it" pg_make pg || exit 1
 find /usr/bin /usr/sbin /usr/lib/*/perl-base -type f -size -24k > /tmp/some
 sync
 "$load" mark "$marks" start || exit 1
@@ -86,8 +89,9 @@ done
 for name in db dbx; do
 	{ "$load" sqlite /mnt/$name $name @SEED@ @TRANSACTIONS@ "$marks" && : > /tmp/done.$name; } &
 done
+{ pg_load pg && : > /tmp/done.pg; } &
 wait
-for name in ext4 xfs db dbx; do
+for name in ext4 xfs db dbx pg; do
 	[ -e /tmp/done.$name ] && yes "load on $name" || no "load on $name"
 	umount /mnt/$name
 done
@@ -98,6 +102,7 @@ exit 0
 
 def needs():
     uml.needs()
+    postgres.needs()
     for program in ("e2fsck", "xfs_repair", "dpkg", "qemu-img", "losetup"):
         if not shutil.which(program):
             raise Skip(f"no {program}")
@@ -116,7 +121,12 @@ def fill(port, seed, scale):
     for key, value in (("PORT", port), ("TARGET", TARGET), ("SEED", seed), ("FILES", 70 * scale),
                        ("TRANSACTIONS", 45 * scale), ("PACKAGES", 2 * scale)):
         script = script.replace(f"@{key}@", str(value))
-    return script
+    return postgres.guest(seed, 30 * scale) + script
+
+
+def prepare(share):
+    shutil.copy(os.path.join(BUILD, "tests/guest/trace_load"), share)
+    postgres.take_along(share)
 
 
 def serve(folder):
@@ -139,8 +149,7 @@ def record(tap, folder, seed, scale):
         recorder = traces.Recorder(path, uml.SERVER, (uml.SERVER, server.port),
                                    [(name, size) for name, _, size in VOLUMES])
         guests = uml.Guests(os.path.join(folder, "guest"), [fill(recorder.port, seed, scale)],
-                            lambda share: shutil.copy(os.path.join(BUILD, "tests/guest/trace_load"),
-                                                      share))
+                            prepare)
         try:
             in_time = guests.wait(GUEST_LIMIT + 60 * scale)
             uml.tell(tap, guests, 1, "guest")
@@ -176,7 +185,8 @@ def complete(tap, folder, path, server):
         replay.look(marks)
         noticed = [tricked(replay, marks, more) for more in
                    (["ext4", "put", "1", "100000000"], ["xfs", "package", "nothing"],
-                    ["ext4", "log", "100000000"], ["db", "txn", "a", "1000000"])]
+                    ["ext4", "log", "100000000"], ["db", "txn", "a", "1000000"],
+                    ["pg", "pgtxn", "1", "1000000"])]
         tap.point(all(noticed), "a promise that was not kept is noticed", noticed)
         return tap.point(not wrong, "the recording is whole: replayed to its end the volumes hold "
                          "what the LUNs hold, byte by byte", "\n".join(wrong))
@@ -232,8 +242,9 @@ class Replay:
             process.stdin.close()
 
     def look(self, marks):
-        for name, kind in self.kinds:
-            traces.look(self.image(name), kind, name, marks, LOOK)
+        """How many transactions of PostgreSQL had to be there."""
+        return sum(traces.look(self.image(name), kind, name, marks, LOOK)
+                   for name, kind in self.kinds)
 
 
 def campaign(path, folder, seed, sums):
@@ -241,8 +252,9 @@ def campaign(path, folder, seed, sums):
     replay = Replay(path, folder, "--seed", seed, "--points", POINTS, "--states", STATES)
     marks = traces.marks_of(path)
     for state in replay.states():
-        replay.look(marks[:state["marks"]])
-        for key, value in (("states", 1), ("images", len(VOLUMES)), ("lost", state["lost"]),
+        transactions = replay.look(marks[:state["marks"]])
+        for key, value in (("states", 1), ("clusters", transactions > 0),
+                           ("transactions", transactions), ("images", len(VOLUMES)), ("lost", state["lost"]),
                            ("deep", state["depth"] > 1), ("replayed", state["replayed"])):
             sums[key] = sums.get(key, 0) + value
 
@@ -262,9 +274,11 @@ def crash_points(tap, path, folder, seeds):
                              f"TRACE_MINUTES={MINUTES:g} {sys.argv[0]}")
     tap.note(f"{sums.get('states', 0)} crash states, {sums.get('images', 0)} file systems looked "
              f"at; {sums.get('lost', 0)} writes lost or torn, {sums.get('deep', 0)} states after "
-             f"another crash in the recovery, {sums.get('replayed', 0)} journal records replayed")
-    return tap.point(sums.get("states", 0) > 0, "clean and whole at every crash point: ext4 and xfs "
-                     "with synced files and packages, sqlite on both")
+             f"another crash in the recovery, {sums.get('replayed', 0)} journal records replayed; "
+             f"{sums.get('clusters', 0)} times PostgreSQL, {sums.get('transactions', 0)} of its "
+             "transactions had to be there")
+    return tap.point(sums.get("clusters", 0) > 0, "clean and whole at every crash point: ext4 and xfs "
+                     "with synced files and packages, sqlite on both, PostgreSQL")
 
 
 def mutants(tap, path, folder):

@@ -47,6 +47,7 @@ struct device {
 	bool volatile_cache, exclusive;
 	bool pulled;
 	unsigned opened, pulls;         /* a handle from before a pull is dead */
+	unsigned slowness;              /* times as slow as others */
 	struct sim_image durable, live; /* live is an overlay of durable */
 	struct list log;                /* volatile_write, in submission order */
 	uint64_t log_bytes;
@@ -301,6 +302,7 @@ static struct device *device_add(struct sim *sim, const char *path, uint64_t siz
 	snprintf(device->path, sizeof(device->path), "%s", path);
 	device->size = size;
 	device->volatile_cache = true;
+	device->slowness = 1;
 	sim_image_init(&device->durable, below);
 	sim_image_init(&device->live, &device->durable);
 	list_init(&device->log);
@@ -330,6 +332,14 @@ void sim_disk_set_cache(struct sim *sim, const char *path, bool volatile_cache)
 
 	assert(device && device->opened == 0);
 	device->volatile_cache = volatile_cache;
+}
+
+void sim_disk_set_slowness(struct sim *sim, const char *path, unsigned times)
+{
+	struct device *device = device_find(sim, path);
+
+	assert(device && times);
+	device->slowness = times;
 }
 
 void sim_disk_rot(struct sim *sim, const char *path, uint64_t offset)
@@ -626,7 +636,7 @@ static void sim_disk_submit(struct loop *loop, struct disk *disk, struct disk_re
 	flight->flip = rng_next(&sim->rng);
 	flight->fault = fault_of(sim, sim->io_count++, request->op);
 	flight->submitted = ++sim->events;
-	flight->due = sim->now + latency(sim, request->op);
+	flight->due = sim->now + latency(sim, request->op) * device->slowness;
 	if ((request->flags & DISK_FUA && sim->slow_fua && rng_one_in(&sim->rng, sim->slow_fua)) ||
 	    (request->op == DISK_WRITE && sim->slow_writes &&
 	     rng_one_in(&sim->rng, sim->slow_writes)))
@@ -1041,6 +1051,7 @@ struct sim *sim_crash(struct sim *sim, const struct sim_plan *plan)
 			count++;
 		copy = device_add(after, device->path, device->size, &device->durable);
 		copy->volatile_cache = device->volatile_cache;
+		copy->slowness = device->slowness;
 		device_survive(device, copy, &rng, fates, count, plan->killed);
 		fates += count;
 	}

@@ -52,6 +52,8 @@ struct rng *sim_rng(struct sim *sim);
 void sim_disk_create(struct sim *sim, const char *path, uint64_t size);
 /* Without a volatile cache every completed write is durable. Default: with one. */
 void sim_disk_set_cache(struct sim *sim, const char *path, bool volatile_cache);
+/* Whatever comes from now on takes @times as long as on a disk that nothing was said of. */
+void sim_disk_set_slowness(struct sim *sim, const char *path, unsigned times);
 uint64_t sim_disk_size(struct sim *sim, const char *path);
 /* Medium rot: flip one bit of the byte at @offset, in cache and on the medium. */
 void sim_disk_rot(struct sim *sim, const char *path, uint64_t offset);
