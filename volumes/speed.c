@@ -26,10 +26,10 @@
 #define NEUTRAL    256 /* weight */
 #define SMALL_MAX  16384u
 #define LARGE      65536u /* what is measured by the byte is said for so many */
-#define ROUND_MIN  64u    /* writes to a device until all are looked at */
-#define RECENT_MIN 32u    /* that count: less says nothing */
-#define RECENT_MAX 1024u
-#define OLD_WEIGHT 192u
+#define ROUND_MIN  256u   /* writes to a device until all are looked at */
+#define RECENT_MIN 256u   /* that count: less says nothing */
+#define RECENT_MAX 4096u
+#define OLD_WEIGHT 768u
 #define SPREAD_MIN 150 /* 1.5 times */
 #define FULL_SOON  256 /* of 1024: less is free in the pool .. */
 #define FULL       102 /* .. and here */

@@ -53,11 +53,11 @@ static void test_alike(void **state)
 	(void)state;
 	setup(3, 1000);
 	ASSERT_WEIGHTS(256, 256, 256);
-	write_all(5, 100, 65536, (const uint64_t[]){MS, MS, MS});
+	write_all(5, 400, 65536, (const uint64_t[]){MS, MS, MS});
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(native.pv[i].weight, 256);
 	/* 1.4 times: nothing to be told from chance */
-	write_all(20, 100, 65536, (const uint64_t[]){MS, MS * 14 / 10, MS * 12 / 10});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, MS * 14 / 10, MS * 12 / 10});
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(native.pv[i].weight, 256);
 }
@@ -66,12 +66,12 @@ static void test_bounds(void **state)
 {
 	(void)state;
 	setup(2, 1000);
-	write_all(20, 100, 65536, (const uint64_t[]){MS, 2 * MS});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, 2 * MS});
 	ASSERT_WEIGHTS(362, 181);
-	write_all(40, 100, 65536, (const uint64_t[]){MS, 1000 * MS});
+	write_all(40, 400, 65536, (const uint64_t[]){MS, 1000 * MS});
 	ASSERT_WEIGHTS(512, 128);
 	setup(3, 1000);
-	write_all(10, 100, 4096, (const uint64_t[]){MS, 8 * MS, 64 * MS});
+	write_all(10, 400, 4096, (const uint64_t[]){MS, 8 * MS, 64 * MS});
 	ASSERT_WEIGHTS(512, 256, 128);
 }
 
@@ -80,12 +80,12 @@ static void test_kinds(void **state)
 {
 	(void)state;
 	setup(2, 1000);
-	write_all(10, 100, 65536, (const uint64_t[]){MS, 0});
-	write_all(10, 100, 4096, (const uint64_t[]){0, 50 * MS});
+	write_all(10, 400, 65536, (const uint64_t[]){MS, 0});
+	write_all(10, 400, 4096, (const uint64_t[]){0, 50 * MS});
 	ASSERT_WEIGHTS(256, 256);
 	setup(2, 1000);
 	for (unsigned i = 0; i < 10; i++) {
-		for (unsigned j = 0; j < 100; j++) {
+		for (unsigned j = 0; j < 400; j++) {
 			speed_count(&native.pv[0], 65536, 2 * MS);
 			speed_count(&native.pv[1], 32768, MS);
 		}
@@ -95,10 +95,10 @@ static void test_kinds(void **state)
 	assert_int_equal(native.pv[0].weight, 256);
 	/* both kinds count, by their number */
 	setup(2, 1000);
-	write_all(20, 100, 65536, (const uint64_t[]){MS, MS});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, MS});
 	for (unsigned i = 0; i < 20; i++) {
-		write_all(1, 50, 65536, (const uint64_t[]){MS, MS});
-		write_all(1, 50, 4096, (const uint64_t[]){MS, 4 * MS});
+		write_all(1, 200, 65536, (const uint64_t[]){MS, MS});
+		write_all(1, 200, 4096, (const uint64_t[]){MS, 4 * MS});
 	}
 	assert_true(native.pv[0].weight > 300 && native.pv[0].weight < 420);
 	assert_true(native.pv[1].weight > 150 && native.pv[1].weight < 215);
@@ -120,9 +120,9 @@ static void test_few(void **state)
 {
 	(void)state;
 	setup(3, 1000);
-	write_all(1, 20, 65536, (const uint64_t[]){MS, 100 * MS, 0});
+	write_all(1, 80, 65536, (const uint64_t[]){MS, 100 * MS, 0});
 	ASSERT_WEIGHTS(256, 256, 256);
-	write_all(4, 20, 65536, (const uint64_t[]){MS, 100 * MS, 0});
+	write_all(4, 80, 65536, (const uint64_t[]){MS, 100 * MS, 0});
 	ASSERT_WEIGHTS(512, 128, 256);
 }
 
@@ -132,20 +132,20 @@ static void test_follow(void **state)
 
 	(void)state;
 	setup(2, 1000);
-	write_all(20, 100, 65536, (const uint64_t[]){MS, 10 * MS});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, 10 * MS});
 	ASSERT_WEIGHTS(512, 128);
 	while (native.pv[1].weight < 500 && ++rounds < 100)
-		write_all(1, 64, 65536, (const uint64_t[]){10 * MS, MS});
+		write_all(1, 256, 65536, (const uint64_t[]){10 * MS, MS});
 	assert_in_range(rounds, 2, 20);
 	ASSERT_WEIGHTS(128, 512);
 	/* nothing is written to one any more: it is as any other */
 	rounds = 0;
 	while (native.pv[0].weight != 256 && ++rounds < 100)
-		write_all(1, 100, 65536, (const uint64_t[]){0, MS});
+		write_all(1, 400, 65536, (const uint64_t[]){0, MS});
 	assert_in_range(rounds, 5, 60);
 	ASSERT_WEIGHTS(256, 256);
 	/* another disk in its place */
-	write_all(20, 100, 65536, (const uint64_t[]){10 * MS, MS});
+	write_all(20, 400, 65536, (const uint64_t[]){10 * MS, MS});
 	ASSERT_WEIGHTS(128, 512);
 	speed_forget(&native.pv[0]);
 	ASSERT_WEIGHTS(256, 256);
@@ -156,7 +156,7 @@ static void test_full(void **state)
 {
 	(void)state;
 	setup(2, 1000);
-	write_all(20, 100, 65536, (const uint64_t[]){MS, 10 * MS});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, 10 * MS});
 	native.pv[0].free_chunks = 300;
 	native.pv[1].free_chunks = 500; /* 0.75 of its share */
 	ASSERT_WEIGHTS(512, 128);
@@ -190,11 +190,11 @@ static void test_turns(void **state)
 	(void)state;
 	setup(3, 1000);
 	native.pv[2].free_chunks = 500;
-	write_all(20, 100, 65536, (const uint64_t[]){MS, MS, MS});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, MS, MS});
 	/* like ones, in the order that free space alone gives */
 	for (unsigned i = 0; i < 20; i++)
 		assert_int_equal(balance_turn(&native), order[i % 5]);
-	write_all(20, 100, 65536, (const uint64_t[]){MS, 64 * MS, 8 * MS});
+	write_all(20, 400, 65536, (const uint64_t[]){MS, 64 * MS, 8 * MS});
 	take(6500, taken);
 	assert_in_range(taken[0], 4300, 4370); /* 512 : 128 : 256 / 2 */
 	assert_in_range(taken[1], 1065, 1100);
@@ -204,7 +204,7 @@ static void test_turns(void **state)
 	assert_int_equal(info.small_write_ns, 0);
 	/* one that is away takes nothing, and is nobody's measure */
 	native.pv[0].away = true;
-	write_all(1, 100, 65536, (const uint64_t[]){0, 64 * MS, 64 * MS});
+	write_all(1, 400, 65536, (const uint64_t[]){0, 64 * MS, 64 * MS});
 	take(100, taken);
 	assert_int_equal(taken[0], 0);
 }
