@@ -111,6 +111,21 @@ static uint64_t next_entry(const struct pv *pv, uint64_t chunk)
 	return end;
 }
 
+uint64_t forward_targets(const struct native *native,
+			 bool (*is_one)(const struct native *native, uint64_t chunk))
+{
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < native->pv_count; i++) {
+		const struct pv *pv = &native->pv[i];
+		uint64_t first = pv->format.first_chunk, end = first + pv->format.chunks;
+
+		for (uint64_t at = next_entry(pv, first); at < end; at = next_entry(pv, at + 1))
+			count += is_one(native, pv_forward(pv, at) & FORWARD_TARGET);
+	}
+	return count;
+}
+
 /* After replay, before anything is written: what was given up meanwhile. */
 void forward_sweep(struct native *native)
 {

@@ -787,6 +787,9 @@ void forward_leaf_init(struct native *native, struct node *node);
 int forward_rooms(struct native *native);  /* before leaves are loaded or made */
 int forward_setup(struct native *native);  /* with all trees loaded, before space_setup() */
 void forward_sweep(struct native *native); /* after replay */
+/* How many chunks that others were moved to, or are being moved to, are what @is_one says. */
+uint64_t forward_targets(const struct native *native,
+			 bool (*is_one)(const struct native *native, uint64_t chunk));
 /* Nothing refers to a chunk any more: if it was moved, its target is given up. */
 void forward_drop(struct native *native, uint64_t chunk);
 int evacuate_opened(struct native *native); /* go on where the last life stopped */

@@ -797,26 +797,30 @@ static int look_at_hot(struct replay *replay, bool resum)
 	return 0;
 }
 
-static bool is_hot_and_away(const struct native *native, uint64_t chunk)
+/* As the chunk of its number: used, there, in a hot region, and without a second one. */
+static bool is_plain_in_flight(const struct native *native, uint64_t chunk)
 {
-	return native->hot[chunk / CSUM_CHUNKS] & HOT_STATE && away_has(native, chunk);
+	return native->hot[chunk / CSUM_CHUNKS] & HOT_STATE && space_chunk_is_data(native, chunk) &&
+	       away_has(native, chunk) && !mirror_of(native, chunk) &&
+	       space_used_slots(native, chunk);
 }
 
 /* Without a device that went while the pool was down: what has one copy, there, in a hot region may
- * have been in flight, and would be taken for bad later, when nobody knows that any more. */
+ * have been in flight, and would be taken for bad later, when nobody knows that any more. What is a
+ * second copy, or was moved there, is looked at by the number it goes by. */
 static bool plain_in_flight(const struct native *native)
 {
-	uint64_t single = 0; /* chunks there without a second one, in hot regions */
+	uint64_t plain = 0;
 
 	for (size_t i = 0; i < native->hot_count; i++) {
 		uint64_t first = native->hot_list[i] * CSUM_CHUNKS;
 
 		for (uint64_t chunk = first; chunk < first + CSUM_CHUNKS && chunk < native->chunks;
 		     chunk++)
-			single += space_chunk_is_data(native, chunk) && away_has(native, chunk) &&
-				  !mirror_of(native, chunk) && space_used_slots(native, chunk);
+			plain += is_plain_in_flight(native, chunk);
 	}
-	return single > mirror_seconds(native, is_hot_and_away);
+	return plain > mirror_seconds(native, is_plain_in_flight) +
+			   forward_targets(native, is_plain_in_flight);
 }
 
 static int check_away(struct replay *replay)

@@ -725,14 +725,62 @@ static void test_nodes_pin(void **state)
 	finish(&bench);
 }
 
+/* What was moved to a device is one of two copies there, too: a crash with writes on their way to
+ * it does not keep the pool from being opened without it. */
+static void test_crash_without_target(void **state)
+{
+	char hidden[100];
+	struct bench bench;
+
+	(void)state;
+	for (unsigned target = 0; target < 2; target++) {
+		struct bench_call call = {.call.done = bench_call_done};
+
+		bench_setup(&bench);
+		start(&bench, 3);
+		discard_plain(&bench);
+		memset(images[1], 0, VOLUME_SIZE);
+		assert_int_equal(evacuate(&bench, 2, POOL_EVACUATE_START), 0);
+		wait_state(&bench, 2, DEVICE_EMPTY);
+		assert_int_equal(take_out(&bench, 2), 0);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(bench_checkpoint(&bench), 0);
+		wait_spread(&bench);
+		change(&bench, bench.volume, images[0], 150);
+		volume_unref(plain);
+		bench_drop(&bench);
+		snprintf(hidden, sizeof(hidden), "%s.away", bench.path[target]);
+		assert_int_equal(rename(bench.path[target], hidden), 0);
+		pool_open_degraded(bench.world, bench.loop,
+				   (const char *[]){bench.path[0], bench.path[1]}, 2, &call.call);
+		if (bench_ended(&bench, &call) != 0)
+			fail_msg("%s", bench.err.text);
+		bench.pool = call.call.pool;
+		assert_int_equal(rename(hidden, bench.path[target]), 0);
+		bench.volume = found(&bench, "v");
+		plain = found(&bench, "p");
+		compare(&bench, bench.volume, images[0]);
+		assert_int_equal(online(&bench), 0);
+		wait_whole(&bench);
+		verify(&bench);
+		finish(&bench);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_moves),          cmocka_unit_test(test_space_returns),
-	    cmocka_unit_test(test_refusals),       cmocka_unit_test(test_unreadable),
-	    cmocka_unit_test(test_goes_meanwhile), cmocka_unit_test(test_nodes),
-	    cmocka_unit_test(test_late_write),     cmocka_unit_test(test_goes_empty),
-	    cmocka_unit_test(test_alone_keeps_it), cmocka_unit_test(test_nodes_pin),
+	    cmocka_unit_test(test_moves),
+	    cmocka_unit_test(test_space_returns),
+	    cmocka_unit_test(test_refusals),
+	    cmocka_unit_test(test_unreadable),
+	    cmocka_unit_test(test_goes_meanwhile),
+	    cmocka_unit_test(test_nodes),
+	    cmocka_unit_test(test_late_write),
+	    cmocka_unit_test(test_goes_empty),
+	    cmocka_unit_test(test_alone_keeps_it),
+	    cmocka_unit_test(test_nodes_pin),
+	    cmocka_unit_test(test_crash_without_target),
 	};
 
 	cmocka_set_test_filter(getenv("GRANARY_TEST_FILTER"));
